@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod job;
+
+pub use job::{CampaignId, EventKind, Job, JobEvent, Phase};

@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+mod account;
+mod id;
+pub mod server;
+
+pub use account::{Account, ClientAuth, Nonces, Scheme, ServerAuth};
+pub use id::DevId;

@@ -1,0 +1,55 @@
+//! Firmware and software files, by digest.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
+
+use crate::{StoreError, TenantId};
+
+/// What is known of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactMeta {
+    /// SHA-256 of its octets, which is its name.
+    pub digest: [u8; 32],
+    /// Octets.
+    pub size: u64,
+    /// The name it was added by.
+    pub name: String,
+    /// The version it was added by: what a device reports after it.
+    pub version: String,
+    /// Its media type.
+    pub media_type: String,
+    /// When it was added.
+    pub added: Timestamp,
+}
+
+/// Artifacts. The same octets are stored once.
+#[async_trait]
+pub trait ArtifactStore: Send + Sync {
+    /// Stores what `content` gives, durably, and answers its record. At most `size_max` octets are taken.
+    async fn add(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: &str,
+        media_type: &str,
+        size_max: u64,
+        content: &mut (dyn AsyncRead + Send + Unpin),
+    ) -> Result<ArtifactMeta, StoreError>;
+
+    /// One artifact's record.
+    async fn meta(&self, tenant: &TenantId, digest: &[u8; 32]) -> Result<Option<ArtifactMeta>, StoreError>;
+
+    /// All artifacts' records, newest first.
+    async fn list(&self, tenant: &TenantId) -> Result<Vec<ArtifactMeta>, StoreError>;
+
+    /// Up to `len` octets from `offset` on; fewer only at the end.
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        digest: &[u8; 32],
+        offset: u64,
+        len: usize,
+    ) -> Result<Vec<u8>, StoreError>;
+}

@@ -1,0 +1,36 @@
+//! Why a store could not do it.
+
+/// What the caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Someone else wrote first: load again and decide again.
+    Conflict,
+    /// The store cannot be reached now: answer "retry later".
+    Unavailable,
+    /// It is not known whether the write happened.
+    TimedOut,
+    /// What is stored cannot be read.
+    Corrupt,
+    /// A bound of the store.
+    TooLarge,
+}
+
+/// An operation of a store that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {operation}: {kind:?}")]
+pub struct StoreError {
+    /// What the caller can do.
+    pub kind: ErrorKind,
+    /// What was tried, such as `put session`.
+    pub operation: &'static str,
+    /// Why.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// A lost compare-and-set.
+    pub fn conflict(operation: &'static str) -> Self {
+        Self { kind: ErrorKind::Conflict, operation, source: None }
+    }
+}

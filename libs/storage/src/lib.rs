@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod artifact;
+mod campaigns;
+mod device;
+mod error;
+mod jobs;
+mod key;
+mod session;
+mod snapshot;
+
+pub use artifact::{ArtifactMeta, ArtifactStore};
+pub use campaigns::{CampaignRecord, CampaignStore};
+pub use device::{Device, DeviceStore, Inventory};
+pub use error::{ErrorKind, StoreError};
+pub use jobs::{JobStore, Release};
+pub use key::{Revision, SessionKey, TenantId, Versioned};
+pub use session::SessionStore;
+pub use snapshot::{SnapshotId, SnapshotRef, SnapshotStore};

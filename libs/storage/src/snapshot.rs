@@ -1,0 +1,72 @@
+//! The last known tree of every device, and how it was before.
+//!
+//! Trees are content-addressed: a snapshot is the id of a root, equal subtrees are stored once.
+
+use async_trait::async_trait;
+use dm_protocol::DevId;
+use dm_tree::{Leaf, TreeDelta};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{StoreError, TenantId};
+
+/// The hash of a subtree: of its kind, its properties and its children's hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SnapshotId(pub [u8; 32]);
+
+/// A device's tree at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRef {
+    /// The root.
+    pub root: SnapshotId,
+    /// Since when the tree is so.
+    pub since: Timestamp,
+    /// When it was last seen to be so.
+    pub seen: Timestamp,
+}
+
+/// Tree snapshots by device and time.
+#[async_trait]
+pub trait SnapshotStore: Send + Sync {
+    /// The device's tree now.
+    async fn current(&self, tenant: &TenantId, device: &DevId) -> Result<Option<SnapshotRef>, StoreError>;
+
+    /// Applies what was learned at `at`, durably. An unchanged tree costs no more than its time.
+    async fn apply(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        at: Timestamp,
+        delta: &TreeDelta,
+    ) -> Result<SnapshotRef, StoreError>;
+
+    /// The device's tree as of an instant.
+    async fn as_of(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        at: Timestamp,
+    ) -> Result<Option<SnapshotRef>, StoreError>;
+
+    /// The device's trees, newest first, at most `limit`.
+    async fn history(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        limit: usize,
+    ) -> Result<Vec<SnapshotRef>, StoreError>;
+
+    /// One leaf of a snapshot.
+    async fn leaf(&self, tenant: &TenantId, root: SnapshotId, uri: &str) -> Result<Option<Leaf>, StoreError>;
+
+    /// The subtree at `uri` as the changes that would build it, in the order of addresses.
+    async fn read(&self, tenant: &TenantId, root: SnapshotId, uri: &str) -> Result<TreeDelta, StoreError>;
+
+    /// What changes `from` into `to`, in time that follows the difference.
+    async fn diff(
+        &self,
+        tenant: &TenantId,
+        from: SnapshotId,
+        to: SnapshotId,
+    ) -> Result<TreeDelta, StoreError>;
+}
