@@ -70,7 +70,7 @@ pub struct JobEvent {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// The campaign's owner gave the device an attempt.

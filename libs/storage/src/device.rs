@@ -54,6 +54,25 @@ pub struct Inventory {
     pub more: BTreeMap<String, String>,
 }
 
+/// What campaigns choose a device by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InventoryRow {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// Its name.
+    pub id: DevId,
+    /// Its labels.
+    pub tags: BTreeSet<String>,
+    /// What it said of itself.
+    pub inventory: Inventory,
+}
+
+impl From<Device> for InventoryRow {
+    fn from(device: Device) -> Self {
+        Self { ordinal: device.ordinal, id: device.id, tags: device.tags, inventory: device.inventory }
+    }
+}
+
 /// Devices by name and by ordinal.
 #[async_trait]
 pub trait DeviceStore: Send + Sync {
@@ -85,6 +104,17 @@ pub trait DeviceStore: Send + Sync {
 
     /// Up to `limit` devices in the order of their ordinals, from `from` on.
     async fn scan(&self, tenant: &TenantId, from: u32, limit: usize) -> Result<Vec<Device>, StoreError>;
+
+    /// The same as [`DeviceStore::scan`] without the accounts: what campaigns choose members by. A backend that keeps
+    /// the inventory apart opens no sealed record for it.
+    async fn scan_inventory(
+        &self,
+        tenant: &TenantId,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<InventoryRow>, StoreError> {
+        Ok(self.scan(tenant, from, limit).await?.into_iter().map(InventoryRow::from).collect())
+    }
 
     /// How many devices the tenant has, which is also the next ordinal.
     async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError>;

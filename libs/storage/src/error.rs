@@ -33,4 +33,28 @@ impl StoreError {
     pub fn conflict(operation: &'static str) -> Self {
         Self { kind: ErrorKind::Conflict, operation, source: None }
     }
+
+    /// Something stored cannot be read.
+    pub fn corrupt(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: ErrorKind::Corrupt, operation, source: Some(source.into()) }
+    }
+
+    /// The store, or something below it, did not do it.
+    pub fn unavailable(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: ErrorKind::Unavailable, operation, source: Some(source.into()) }
+    }
+
+    /// A bound of the store was reached; `source` says which.
+    pub fn too_large(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: ErrorKind::TooLarge, operation, source: Some(source.into()) }
+    }
 }

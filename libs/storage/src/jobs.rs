@@ -22,7 +22,8 @@ pub struct Release {
 pub trait JobStore: Send + Sync {
     /// Gives jobs to devices and appends their events to the campaign's ledger, durably, in one step a call.
     /// A release whose campaign, device and attempt the store has seen before is left out: giving twice is
-    /// giving once. Answers how many were new.
+    /// giving once. Attempts of one device in one campaign grow: one that is not above the last counts as seen.
+    /// Answers how many were new.
     async fn release(
         &self,
         tenant: &TenantId,

@@ -11,7 +11,7 @@ mod snapshot;
 
 pub use artifact::{ArtifactMeta, ArtifactStore};
 pub use campaigns::{CampaignRecord, CampaignStore};
-pub use device::{Device, DeviceStore, Inventory};
+pub use device::{Device, DeviceStore, Inventory, InventoryRow};
 pub use error::{ErrorKind, StoreError};
 pub use jobs::{JobStore, Release};
 pub use key::{Revision, SessionKey, TenantId, Versioned};
