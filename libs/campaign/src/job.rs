@@ -1,9 +1,8 @@
-//! One operation for one device, and the events that are its history.
+//! One operation for one device.
 
 use std::fmt;
 
-use dm_objects::{agenda::FirmwareStage, outcome::ResultClass};
-use dm_protocol::DevId;
+use dm_objects::agenda::FirmwareStage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +15,20 @@ impl fmt::Display for CampaignId {
         write!(f, "c{}", self.0)
     }
 }
+
+impl std::str::FromStr for CampaignId {
+    type Err = CampaignIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix('c').unwrap_or(text);
+        digits.parse().map(Self).map_err(|_| CampaignIdError(text.into()))
+    }
+}
+
+/// A text that names no campaign.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a campaign id such as c7, got {0:?}")]
+pub struct CampaignIdError(Box<str>);
 
 /// The job that waits for, or runs on, one device: one attempt of a campaign's operation.
 ///
@@ -31,6 +44,7 @@ pub struct Job {
     /// How far the attempt has come.
     pub phase: Phase,
     /// When it came there.
+    #[serde(with = "jiff::fmt::serde::timestamp::nanosecond::required")]
     pub since: Timestamp,
 }
 
@@ -53,43 +67,17 @@ pub enum Phase {
     Running(FirmwareStage),
 }
 
-/// Something that happened to a device in a campaign. The ledger is the list of these, and every counter follows from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobEvent {
-    /// The device.
-    pub device: DevId,
-    /// Its ordinal.
-    pub ordinal: u32,
-    /// The attempt it belongs to; 0 before the first.
-    pub attempt: u16,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub kind: EventKind,
-}
+impl Phase {
+    /// The firmware stage; what only waits has none sent.
+    pub fn stage(self) -> FirmwareStage {
+        match self {
+            Self::Waiting => FirmwareStage::Pending,
+            Self::Session(stage) | Self::Running(stage) => stage,
+        }
+    }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum EventKind {
-    /// The campaign's owner gave the device an attempt.
-    Released {
-        /// Of the members, the wave it belongs to, from 0.
-        wave: u16,
-    },
-    /// The attempt moved.
-    Moved {
-        /// To here.
-        phase: Phase,
-    },
-    /// The attempt ended with a result.
-    Result {
-        /// The device's result code or the refusing status.
-        code: u16,
-        /// What it means.
-        class: ResultClass,
-        /// The version read back, where it was.
-        version: Option<String>,
-    },
+    /// An Exec of this attempt may have left, so that the attempt cannot be taken back.
+    pub fn exec_may_have_left(self) -> bool {
+        self.stage() > FirmwareStage::Pending
+    }
 }
