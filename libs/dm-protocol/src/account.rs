@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth;
+
 /// The credentials of one device and of the server towards it, opened for one step of a session.
 ///
 /// Stored sealed; [`std::fmt::Debug`] shows no secret.
@@ -22,6 +24,21 @@ pub enum Scheme {
     Basic,
     /// `syncml:auth-md5`
     Md5,
+}
+
+impl Scheme {
+    /// The `Type` of its credentials and challenges.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => auth::BASIC,
+            Self::Md5 => auth::MD5,
+        }
+    }
+
+    /// Reads the `Type` of a credential or challenge; `None` for a scheme that is not spoken here.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Basic, Self::Md5].into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name.trim()))
+    }
 }
 
 /// How a device proves itself.

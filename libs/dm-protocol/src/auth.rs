@@ -2,7 +2,10 @@
 
 use base64::{
     Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+    engine::{
+        DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig,
+        general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+    },
 };
 use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq as _;
@@ -63,6 +66,28 @@ pub fn equal(left: &[u8], right: &[u8]) -> bool {
     left.ct_eq(right).into()
 }
 
+/// Whether a basic `Cred/Data` is that of the user with this digest.
+pub fn verify_basic(data: &str, user_digest: &[u8; 16]) -> bool {
+    parse_base64(data).is_some_and(|given| equal(&md5(&[&given]), user_digest))
+}
+
+/// Whether an MD5 `Cred/Data` was made with this nonce.
+///
+/// Some clients hash the base64 text of the nonce instead of what it stands for, so that is tried too.
+pub fn verify_md5(data: &str, user_digest: &[u8; 16], nonce: &[u8]) -> bool {
+    let Some(given) = parse_base64(data) else { return false };
+    let decoded = equal(&given, &md5_credential(user_digest, nonce));
+    let undecoded = equal(&given, &md5_credential(user_digest, format_base64(nonce).as_bytes()));
+    decoded | undecoded
+}
+
+/// Makes a nonce from twelve random octets: sixteen characters of URL-safe base64.
+///
+/// A nonce may be any octets, but clients have been seen that stop at a NUL or a colon, so ours is plain text.
+pub fn make_nonce(entropy: &[u8; 12]) -> Vec<u8> {
+    URL_SAFE_NO_PAD.encode(entropy).into_bytes()
+}
+
 /// Octets as base64, padded, without line breaks.
 pub fn format_base64(octets: &[u8]) -> String {
     STANDARD.encode(octets)
@@ -108,6 +133,42 @@ mod tests {
         ] {
             assert_eq!(md5_credential_base64(&user_digest(user, password), nonce), want, "user {user}");
         }
+    }
+
+    #[test]
+    fn an_md5_credential_is_taken_with_the_nonce_or_its_base64_and_no_other() {
+        let digest = user_digest("device", "secret");
+        let good = md5_credential_base64(&digest, b"Nonce");
+        for (data, want) in [
+            (good.as_str(), true),
+            (good.trim_end_matches('='), true),
+            (&md5_credential_base64(&digest, format_base64(b"Nonce").as_bytes()), true),
+            (&md5_credential_base64(&digest, b"nonce"), false),
+            ("", false),
+            ("not base64!", false),
+        ] {
+            assert_eq!(verify_md5(data, &digest, b"Nonce"), want, "data {data}");
+        }
+    }
+
+    #[test]
+    fn a_basic_credential_is_checked_by_its_digest() {
+        let digest = user_digest("Bruce2", "OhBehave");
+        for (data, want) in [
+            ("QnJ1Y2UyOk9oQmVoYXZl", true),
+            ("QnJ1Y2Uy\r\nOk9oQmVoYXZl", true),
+            ("QnJ1Y2UyOk9oQmVoYXZm", false),
+            ("", false),
+        ] {
+            assert_eq!(verify_basic(data, &digest), want, "data {data:?}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_text_without_nul_or_colon() {
+        let nonce = make_nonce(&[0xff; 12]);
+        assert_eq!(nonce.len(), 16);
+        assert!(nonce.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
     }
 
     #[test]
