@@ -3,10 +3,21 @@
 //! An agenda is the state between a session's events and its commands. It is stored with the session's
 //! record between two messages ([`Agenda::encode`], [`Agenda::decode`]), decides everything, and does no I/O.
 
+use std::collections::VecDeque;
+
 use dm_protocol::server::{Draft, Event, Tag};
 use dm_tree::Change;
 use serde::{Deserialize, Serialize};
 use syncml::StatusCode;
+
+use crate::fumo::Operation;
+
+mod locate;
+mod plan;
+mod report;
+mod work;
+
+use work::{Sent, What, Work};
 
 /// What is known of the device when a session begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,28 +147,152 @@ pub enum FirmwareFact {
 /// on Event::WantsCommands:         while let Some((tag, draft)) = agenda.poll_command() { session.enqueue(tag, draft) }
 /// after every message:             while let Some(fact) = agenda.poll_fact() { ... }
 /// ```
+///
+/// Facts are drained after every message; they are no part of what [`Agenda::encode`] writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agenda {
     known: Known,
     task: Option<FirmwareTask>,
+    work: Work,
+    #[serde(skip)]
+    facts: VecDeque<Fact>,
 }
 
 impl Agenda {
     /// A plan for a session that begins.
-    pub fn new(known: Known, task: Option<FirmwareTask>) -> Self {
-        Self { known, task }
+    pub fn new(mut known: Known, task: Option<FirmwareTask>) -> Self {
+        if let Some(root) = &mut known.fumo_root {
+            *root = normalised(root).to_owned();
+        }
+        Self { known, task, work: Work::default(), facts: VecDeque::new() }
     }
 
     /// Takes in what the session tells.
-    pub fn handle_event(&mut self, _event: &Event) {}
+    pub fn handle_event(&mut self, event: &Event) {
+        match event {
+            Event::Authenticated => self.work.begun = true,
+            Event::DevInfo(leaves) => {
+                for (uri, leaf) in leaves {
+                    self.facts.push_back(Fact::Tree(Change::Leaf { uri: uri.clone(), leaf: leaf.clone() }));
+                }
+            }
+            Event::Alert(alert) => self.handle_alert(alert),
+            Event::Status { tag, target: _, code, items: _ } => self.handle_status(*tag, *code),
+            Event::Result { tag, uri, leaf } => self.handle_result(*tag, uri, leaf),
+            Event::WantsCommands => self.plan(),
+            _ => {}
+        }
+    }
 
     /// The next command for this package; `None` when the package is complete (or the session has nothing left).
+    ///
+    /// An Exec that is handed out here moves the task's stage: the fact of it must be durable before the answer leaves.
     pub fn poll_command(&mut self) -> Option<(Tag, Draft)> {
-        None
+        let (tag, draft) = self.work.outbox.pop_front()?;
+        if let Some(Sent { what: What::Exec(operation), .. }) =
+            self.work.sent.iter().find(|sent| sent.tag == tag)
+        {
+            let stage = match operation {
+                Operation::Download => FirmwareStage::DownloadExecSent,
+                Operation::Update | Operation::DownloadAndUpdate => FirmwareStage::ExecSent,
+            };
+            self.work.exec_here = true;
+            self.advance(stage);
+        }
+        Some((tag, draft))
     }
 
     /// The next thing found out.
     pub fn poll_fact(&mut self) -> Option<Fact> {
-        None
+        self.facts.pop_front()
+    }
+
+    /// The firmware task as far as it has come; `None` without one.
+    pub fn task(&self) -> Option<&FirmwareTask> {
+        self.task.as_ref()
+    }
+
+    /// Writes the plan for the session's record: a version octet, then postcard.
+    ///
+    /// # Errors
+    ///
+    /// [`AgendaError::TooLarge`] beyond [`ENCODED_MAX`] octets: a correlator, URL or search root was too long.
+    pub fn encode(&self) -> Result<Vec<u8>, AgendaError> {
+        let bytes = postcard::to_extend(self, vec![VERSION])?;
+        if bytes.len() > ENCODED_MAX {
+            return Err(AgendaError::TooLarge(bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads what [`Agenda::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`AgendaError`] for a version this build does not know, and for anything that is no agenda.
+    pub fn decode(bytes: &[u8]) -> Result<Self, AgendaError> {
+        if bytes.len() > ENCODED_MAX {
+            return Err(AgendaError::TooLarge(bytes.len()));
+        }
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => Ok(postcard::from_bytes(rest)?),
+            Some((&version, _)) => Err(AgendaError::Version(version)),
+            None => Err(AgendaError::Empty),
+        }
+    }
+
+    /// Moves the stage forward, and tells of it; a stage already passed changes nothing.
+    fn advance(&mut self, stage: FirmwareStage) {
+        if let Some(task) = &mut self.task
+            && stage > task.stage
+        {
+            task.stage = stage;
+            self.facts.push_back(Fact::Firmware(FirmwareFact::Stage(stage)));
+        }
+    }
+
+    /// Ends the task with a fact.
+    fn end(&mut self, fact: FirmwareFact) {
+        if !self.work.ended {
+            self.work.ended = true;
+            self.work.outbox.retain(|(_, draft)| !matches!(draft, Draft::Exec { .. }));
+            self.facts.push_back(Fact::Firmware(fact));
+        }
     }
 }
+
+/// An encoded agenda is never larger, in octets.
+pub const ENCODED_MAX: usize = 64 * 1024;
+
+/// First octet of an encoded agenda.
+const VERSION: u8 = 1;
+
+/// Why an agenda could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum AgendaError {
+    /// Nothing is there.
+    #[error("expected an agenda, got no octet")]
+    Empty,
+    /// Of another time.
+    #[error("expected an agenda of version {VERSION} at byte 0, got version {0}")]
+    Version(u8),
+    /// Beyond the bound.
+    #[error("expected an agenda of at most {ENCODED_MAX} octets, got {0}")]
+    TooLarge(usize),
+    /// Not an agenda.
+    #[error("expected an agenda after its version octet")]
+    Malformed(#[from] postcard::Error),
+}
+
+/// An address without the leading `./` that may stand there.
+fn normalised(uri: &str) -> &str {
+    uri.strip_prefix("./").unwrap_or(uri).trim_end_matches('/')
+}
+
+/// The same address as messages show it.
+fn shown(uri: &str) -> String {
+    if uri == "." { uri.to_owned() } else { format!("./{uri}") }
+}
+
+#[cfg(test)]
+mod tests;
