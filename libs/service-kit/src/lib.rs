@@ -1,1 +1,13 @@
 #![doc = include_str!("../README.md")]
+
+pub mod admission;
+pub mod http;
+pub mod metrics;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+
+pub use metrics::Metrics;
+pub use settings::{Settings, SettingsErrors};
+pub use shutdown::Shutdown;

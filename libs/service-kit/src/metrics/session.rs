@@ -1,0 +1,211 @@
+//! The metrics of the session front-end.
+
+use std::time::Duration;
+
+use super::{Counter, Gauge, Histogram, Metrics};
+
+/// Declares a closed set of label values.
+macro_rules! labels {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident { $( $(#[$value_doc:meta])+ $value:ident = $text:literal, )+ }
+    )+) => {$(
+        $(#[$doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[$value_doc])+ $value, )+ }
+
+        impl $name {
+            /// All of them, in the order of their numbers.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            /// As the label's value.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$value => $text),+ }
+            }
+        }
+    )+};
+}
+
+labels! {
+    /// How a message was written.
+    WireEncoding {
+        /// XML.
+        Xml = "xml",
+        /// WBXML.
+        Wbxml = "wbxml",
+        /// Nothing that could be told.
+        Unknown = "unknown",
+    }
+
+    /// What became of a message from a device.
+    MessageResult {
+        /// It was handled and answered.
+        Ok = "ok",
+        /// It had been answered before; the answer was sent again.
+        Repeated = "repeated",
+        /// It was no DM message.
+        Malformed = "malformed",
+        /// Its device is not known, or could not prove itself.
+        Unauthenticated = "unauthenticated",
+        /// The stores could not be reached, or not in time.
+        Unavailable = "unavailable",
+        /// Something is wrong here, not there.
+        Internal = "internal",
+    }
+
+    /// Why a device could not prove itself.
+    AuthReason {
+        /// It sent no credentials.
+        Missing = "missing",
+        /// They are wrong.
+        Wrong = "wrong",
+        /// Nobody added this device.
+        Unknown = "unknown",
+    }
+
+    /// Why a device was told to come later.
+    Shed {
+        /// Too many connections.
+        Connections = "connections",
+        /// Too many messages at once.
+        Messages = "messages",
+        /// Too many downloads at once.
+        Downloads = "downloads",
+        /// The stores could not be reached, or not in time.
+        Unavailable = "unavailable",
+    }
+
+    /// How a download ended.
+    DownloadResult {
+        /// The whole file left.
+        Whole = "whole",
+        /// The asked part left.
+        Part = "part",
+        /// The device went away.
+        Cut = "cut",
+        /// There is no such file, or no such part.
+        Refused = "refused",
+        /// The store failed.
+        Failed = "failed",
+    }
+}
+
+/// Schemes of credentials as label values.
+const SCHEMES: [&str; 3] = ["none", "basic", "md5"];
+
+/// Upper ends of the buckets: from 50 microseconds, about what an empty step takes, to 10 seconds.
+const STEP_SECONDS: [f64; 14] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// The metrics of the session front-end.
+#[derive(Clone, Debug)]
+pub struct SessionMetrics {
+    messages_in: Vec<Vec<Counter>>,
+    messages_out: Vec<Counter>,
+    seconds: Histogram,
+    auth_failures: Vec<Vec<Counter>>,
+    shed: Vec<Counter>,
+    downloads: Vec<Counter>,
+    /// Octets of artifacts that were handed to connections.
+    pub download_bytes: Counter,
+    /// Sessions that began here.
+    pub sessions_started: Counter,
+    /// Sessions whose end was seen here. What began and neither ended nor expired is in flight.
+    pub sessions_ended: Counter,
+    /// Steps that were done again because another message of the session, or the campaign, wrote first.
+    pub conflicts: Counter,
+    /// Devices that were added by themselves.
+    pub enrolled: Counter,
+    /// Messages being worked on.
+    pub messages_active: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+}
+
+impl SessionMetrics {
+    /// Makes all series, so that each is there, at zero, from the start.
+    pub fn new(metrics: &Metrics) -> Self {
+        let messages = |direction, encoding: WireEncoding, result: MessageResult| {
+            let labels =
+                [("direction", direction), ("encoding", encoding.label()), ("result", result.label())];
+            metrics.counter(
+                "dm_messages_total",
+                "Messages by way, encoding and what became of them.",
+                &labels,
+            )
+        };
+        let messages_in = WireEncoding::ALL
+            .iter()
+            .map(|e| MessageResult::ALL.iter().map(|r| messages("in", *e, *r)).collect())
+            .collect();
+        let messages_out = WireEncoding::ALL.iter().map(|e| messages("out", *e, MessageResult::Ok)).collect();
+        let auth_failures = SCHEMES
+            .iter()
+            .map(|scheme| {
+                let one = |reason: &AuthReason| {
+                    let labels = [("scheme", *scheme), ("reason", reason.label())];
+                    metrics.counter(
+                        "dm_auth_failures_total",
+                        "Devices that did not prove themselves.",
+                        &labels,
+                    )
+                };
+                AuthReason::ALL.iter().map(one).collect()
+            })
+            .collect();
+        let shed = Shed::ALL.iter().map(|reason| {
+            metrics.counter("dm_shed_total", "Requests told to come later.", &[("reason", reason.label())])
+        });
+        let downloads = DownloadResult::ALL.iter().map(|result| {
+            metrics.counter("dm_downloads_total", "Downloads by their end.", &[("result", result.label())])
+        });
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        let seconds = "Time from a whole request to its answer.";
+        Self {
+            messages_in,
+            messages_out,
+            seconds: metrics.histogram("dm_message_duration_seconds", seconds, &[], &STEP_SECONDS),
+            auth_failures,
+            shed: shed.collect(),
+            downloads: downloads.collect(),
+            download_bytes: counter("dm_download_bytes_total", "Octets of artifacts sent."),
+            sessions_started: counter("dm_sessions_started_total", "Sessions that began here."),
+            sessions_ended: counter("dm_sessions_ended_total", "Sessions that ended here."),
+            conflicts: counter("dm_step_conflicts_total", "Steps done again after a lost race."),
+            enrolled: counter("dm_enrolled_total", "Devices that added themselves."),
+            messages_active: metrics.gauge("dm_messages_active", "Messages being worked on.", &[]),
+            connections: metrics.gauge("dm_connections", "Open connections of devices.", &[]),
+        }
+    }
+
+    /// A message of a device was dealt with.
+    pub fn message_in(&self, encoding: WireEncoding, result: MessageResult) {
+        self.messages_in[encoding as usize][result as usize].increment();
+    }
+
+    /// An answer left.
+    pub fn message_out(&self, encoding: WireEncoding) {
+        self.messages_out[encoding as usize].increment();
+    }
+
+    /// How long a step took.
+    pub fn message_seconds(&self, span: Duration) {
+        self.seconds.observe(span);
+    }
+
+    /// A device did not prove itself. `scheme` is `none`, `basic` or `md5`; anything else counts as `none`.
+    pub fn auth_failure(&self, scheme: &str, reason: AuthReason) {
+        let scheme = SCHEMES.iter().position(|known| *known == scheme).unwrap_or(0);
+        self.auth_failures[scheme][reason as usize].increment();
+    }
+
+    /// A device was told to come later.
+    pub fn shed(&self, reason: Shed) {
+        self.shed[reason as usize].increment();
+    }
+
+    /// A download ended.
+    pub fn download(&self, result: DownloadResult) {
+        self.downloads[result as usize].increment();
+    }
+}

@@ -1,0 +1,147 @@
+//! The sections, their keys, bounds and defaults. `flotilla.toml` beside the crate is made from this list.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    section::sections,
+    values::{Count, Octets, PublicUrl, Span},
+};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+sections! {
+    /// The front-end that devices talk to.
+    SessionSettings in "session" {
+        /// Where devices connect.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+        /// The address by which devices reach this front-end from outside. It stands in RespURI and in download
+        /// addresses. Unset: `http` (or `https`, with a certificate) and the address listened on.
+        public_url: Option<PublicUrl> = None,
+        /// The server's own identifier, the Source of its messages, where a device's account names none.
+        server_id: String = "flotilla".to_owned(),
+        /// Connections open at once; the next is answered 503 and closed.
+        connections_max: Count<1, 1_000_000> = Count::of(20_000),
+        /// Messages worked on at once; the next is answered 503 with Retry-After. A session that has begun may use
+        /// all of them, a new one three quarters, so that overload turns away visits and does not break them.
+        messages_max: Count<1, 100_000> = Count::of(512),
+        /// Downloads served at once, apart from messages.
+        downloads_max: Count<1, 100_000> = Count::of(256),
+        /// The middle of the time a device that was turned away is told to wait; each is told another, from half to
+        /// one and a half of it, so that they do not all come back together.
+        retry_after: Span<SECOND, HOUR> = Span::of_ms(30 * SECOND),
+        /// The largest request body that is read.
+        message_bytes_max: Octets<{ 4 * KIB }, { 64 * MIB }> = Octets::of(MIB),
+        /// The largest message the server says it takes (MaxMsgSize).
+        max_msg_size: Octets<KIB, { 16 * MIB }> = Octets::of(64 * KIB),
+        /// The largest object the server says it takes from a device (MaxObjSize), gathered from its chunks.
+        max_obj_size: Octets<KIB, { 64 * MIB }> = Octets::of(MIB),
+        /// How long a request's header may take.
+        header_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(15 * SECOND),
+        /// How long a request's body may take.
+        body_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(30 * SECOND),
+        /// How long a connection may be open with nothing moving on it, between requests or while an answer is sent.
+        idle_timeout: Span<100, HOUR> = Span::of_ms(75 * SECOND),
+        /// How long the stores may take over one message before the device is told to come again.
+        step_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(20 * SECOND),
+        /// What to do with a device that nobody has added: refuse it, or add it without credentials.
+        enrol: Enrol = Enrol::Off,
+        /// Wrong credentials a session may send before it is ended.
+        auth_attempts: Count<1, 20> = Count::of(3),
+        /// How long a session's record is kept after its last message.
+        session_keep: Span<{ 10 * SECOND }, { 24 * HOUR }> = Span::of_ms(10 * MINUTE),
+    }
+
+    /// Transport security of the session front-end. Both files or none.
+    TlsSettings in "session.tls" {
+        /// PEM file of the certificate chain, the server's own first. Read again when it changes.
+        certificate: Option<PathBuf> = None,
+        /// PEM file of the private key. Read again when it changes.
+        key: Option<PathBuf> = None,
+    }
+
+    /// The operators' side.
+    AdminSettings in "admin" {
+        /// Where the REST API, health and metrics listen.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8081)),
+        /// The file of the operator's token. Unset: `admin.token` in the data directory.
+        token_file: Option<PathBuf> = None,
+    }
+
+    /// The embedded store.
+    StorageSettings in "storage" {
+        /// The data directory; made when it is not there.
+        data: PathBuf = PathBuf::from("flotilla-data"),
+    }
+
+    /// The owner of campaigns.
+    CampaignSettings in "campaign" {
+        /// How often timers and gates are looked at when nothing happens.
+        tick: Span<10, MINUTE> = Span::of_ms(SECOND),
+        /// Jobs released in one durable step.
+        release_batch: Count<1, 100_000> = Count::of(1_000),
+    }
+
+    /// What devices do differently.
+    DialectSettings in "dialect" {
+        /// Roots under which a device's FUMO node is looked for where the device cannot list its tree. Empty: the usual ones.
+        fumo_search_roots: Vec<String> = Vec::new(),
+        /// What is known of models: `[[dialect.models]]` with `maker`, `model` and `fumo_root`.
+        models: Vec<ModelSettings> = Vec::new(),
+    }
+
+    /// Logs.
+    TelemetrySettings in "telemetry" {
+        /// `error`, `warn`, `info`, `debug` or `trace`, also by module: `info,session_service=debug`.
+        level: String = "info".to_owned(),
+        /// `human`, `json`, or `auto`: human on a terminal and JSON elsewhere.
+        format: LogFormat = LogFormat::Auto,
+    }
+
+    /// The end.
+    ShutdownSettings in "shutdown" {
+        /// How long requests that have begun may take after SIGTERM before they are cut off.
+        deadline: Span<0, { 10 * MINUTE }> = Span::of_ms(25 * SECOND),
+    }
+}
+
+/// Whether a device that nobody has added may come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enrol {
+    /// It is refused.
+    #[default]
+    Off,
+    /// It is added, without credentials.
+    Open,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For eyes.
+    Human,
+    /// One object a line.
+    Json,
+}
+
+/// What is known of one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// `./DevInfo/Man`, as devices say it.
+    pub maker: String,
+    /// `./DevInfo/Mod`, as devices say it; absent: all models of the maker.
+    pub model: Option<String>,
+    /// Where the FUMO node is.
+    pub fumo_root: String,
+}

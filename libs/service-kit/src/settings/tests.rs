@@ -1,0 +1,154 @@
+use std::{io::Write as _, time::Duration};
+
+use super::*;
+
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Settings, SettingsErrors> {
+    let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+    on_disk.write_all(file.as_bytes()).unwrap();
+    let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    Settings::load(Some(on_disk.path()), own(environment), own(flags))
+}
+
+#[test]
+fn empty_sources_give_the_defaults() {
+    assert_eq!(load("", &[("FLOTILLA_SERVER", "x"), ("HOME", "/")], &[]).unwrap(), Settings::default());
+    assert_eq!(Settings::load(None, [], []).unwrap(), Settings::default());
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let file = "[session]\nmessages_max = 1\nconnections_max = 1\ndownloads_max = 1\n";
+    let environment = [("FLOTILLA__SESSION__MESSAGES_MAX", "2"), ("FLOTILLA__SESSION__CONNECTIONS_MAX", "2")];
+    let settings = load(file, &environment, &[("session.messages_max", "3")]).unwrap();
+    let session = &settings.session;
+    let got = (session.messages_max.value(), session.connections_max.value(), session.downloads_max.value());
+    assert_eq!(got, (3, 2, 1));
+}
+
+#[test]
+fn reads_each_kind_of_value_from_file_and_text() {
+    let file = r#"
+        [session]
+        listen = "0.0.0.0:9000"
+        public_url = "https://dm.example.org/"
+        enrol = "open"
+        max_msg_size = 16384
+        body_timeout = "1m 30s"
+        [session.tls]
+        certificate = "cert.pem"
+        [[dialect.models]]
+        maker = "Example Works"
+        fumo_root = "./FUMO"
+    "#;
+    let environment =
+        [("FLOTILLA__SESSION__TLS__KEY", "key.pem"), ("FLOTILLA__SESSION__MAX_OBJ_SIZE", "2 MiB")];
+    let flags = [("dialect.fumo_search_roots", "['./A', './B']"), ("telemetry.format", "json")];
+    let settings = load(file, &environment, &flags).unwrap();
+    assert_eq!(settings.session.listen.port(), 9000);
+    assert_eq!(settings.session.public_url.unwrap().as_str(), "https://dm.example.org");
+    assert_eq!(settings.session.enrol, Enrol::Open);
+    assert_eq!(settings.session.max_msg_size.value(), 16384);
+    assert_eq!(settings.session.max_obj_size.value(), 2 << 20);
+    assert_eq!(settings.session.body_timeout.value(), Duration::from_secs(90));
+    assert_eq!(settings.tls.key.unwrap().to_str(), Some("key.pem"));
+    assert_eq!(settings.dialect.fumo_search_roots, ["./A", "./B"]);
+    assert_eq!(settings.dialect.models[0].model, None);
+    assert_eq!(settings.telemetry.format, LogFormat::Json);
+}
+
+#[test]
+fn reports_all_mistakes_together_by_key() {
+    let file = r#"
+        [session]
+        messages_max = 0
+        lisen = "x"
+        idle_timeout = 30
+        public_url = "ftp://example.org"
+        [session.tls]
+        key = "k"
+        [sesion]
+        [[dialect.models]]
+        maker = "m"
+        fumo_root = "FUMO"
+    "#;
+    let environment = [("FLOTILLA__SESSION__ENROL", "maybe"), ("FLOTILLA__NOPE", "1")];
+    let errors = load(file, &environment, &[("telemetry.level", "a=b=c")]).unwrap_err();
+    let keys: Vec<&str> = errors.iter().map(SettingsError::key).collect();
+    assert_eq!(
+        keys,
+        [
+            "dialect.models[0].fumo_root",
+            "nope",
+            "sesion",
+            "session.enrol",
+            "session.idle_timeout",
+            "session.lisen",
+            "session.messages_max",
+            "session.public_url",
+            "session.tls.certificate",
+            "telemetry.level",
+        ]
+    );
+    let text = errors.to_string();
+    for part in [
+        "session.messages_max: expected a number from 1 to 100000, got 0",
+        "session.idle_timeout: expected a span of time with its unit",
+        "session.lisen: unknown key, expected one of ",
+        "(from FLOTILLA__SESSION__ENROL)",
+        "sesion: unknown section",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn refuses_values_out_of_bounds() {
+    for (key, value) in [
+        ("session.max_msg_size", "1 B"),
+        ("session.max_msg_size", "-5"),
+        ("session.max_msg_size", "99999999999 GiB"),
+        ("session.step_timeout", "0s"),
+        ("session.step_timeout", "-3s"),
+        ("session.auth_attempts", "21"),
+        ("session.message_bytes_max", "4 KiB"),
+        ("session.public_url", "https://user@example.org"),
+        ("session.public_url", "example.org"),
+        ("session.listen", "localhost"),
+    ] {
+        let errors = load("", &[], &[(key, value)]).expect_err(value);
+        assert_eq!(errors.iter().map(SettingsError::key).collect::<Vec<_>>(), [key], "value {value}");
+    }
+}
+
+#[test]
+fn says_which_file_is_missing_or_broken() {
+    let missing = Settings::load(Some(Path::new("/no/such/file.toml")), [], []).unwrap_err();
+    assert!(missing.to_string().contains("/no/such/file.toml"), "{missing}");
+    assert!(load("[session", &[], &[]).unwrap_err().to_string().contains("is not TOML"));
+}
+
+/// `UPDATE_GOLDEN=1 cargo test -p service-kit` writes the file anew.
+#[test]
+fn example_file_is_current_and_its_values_are_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("flotilla.toml");
+    let example = Settings::example();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &example).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        example,
+        "set UPDATE_GOLDEN=1 to write {path:?} anew"
+    );
+
+    let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && !line.ends_with('=');
+    let uncommented: Vec<&str> =
+        example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
+    assert_eq!(load(&uncommented.join("\n"), &[], &[]).unwrap(), Settings::default());
+}
