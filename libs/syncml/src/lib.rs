@@ -1,5 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+pub mod alert;
+mod chars;
+mod data;
+mod decode;
+mod encode;
+mod encoding;
+mod error;
+mod limits;
 mod message;
+mod owned;
+mod status;
+mod tag;
 
+pub use decode::decode;
+pub use encode::{Mark, Writer, encode};
+pub use encoding::{Encoding, UnsupportedMediaType};
+pub use error::DecodeError;
+pub use limits::Limits;
 pub use message::*;

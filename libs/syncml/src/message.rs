@@ -11,7 +11,7 @@ use std::borrow::Cow;
 pub type Str<'a> = Cow<'a, str>;
 
 /// One SyncML message (RepPro 1.2, section 5.1): a header, the commands, and whether the package ends here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Who speaks to whom, in which session, and with which credentials.
     pub hdr: SyncHdr<'a>,
@@ -150,7 +150,11 @@ pub struct Item<'a> {
 }
 
 /// A SyncML status code (RepPro 1.2, section 10). Devices send codes the specification never named, so it stays open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// The default, 0, stands for a Status that came without its `Data`.
+#[derive(
+    Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct StatusCode(pub u16);
 
 /// A command of the body.
@@ -265,7 +269,7 @@ pub struct Results<'a> {
 }
 
 /// Status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status<'a> {
     /// Unique within the message; some peers leave it out.
     pub cmd_id: Str<'a>,
