@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod encoding;
 mod error;
+pub mod json;
 mod limits;
 mod message;
 mod owned;

@@ -39,7 +39,7 @@ struct Read {
 fn check_folder(folder: &Path) -> Read {
     let mut read = Read::default();
     for path in files(folder) {
-        let bytes = fs::read(&path).unwrap();
+        let bytes = fs::read(&path).expect("the file was just listed");
         let encoding = match path.extension().and_then(|extension| extension.to_str()) {
             Some("xml") => Encoding::Xml,
             Some("wbxml") => Encoding::Wbxml,
@@ -114,8 +114,8 @@ fn base64(octets: &[u8]) -> String {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be listed").path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found.sort();
