@@ -191,6 +191,9 @@ impl<'a> Parser<'a> {
                 _ => self.skip(&start)?,
             }
         }
+        if nodes.is_empty() {
+            return Err(self.unexpected("Node", "none"));
+        }
         Ok(Document { nodes })
     }
 
@@ -255,7 +258,8 @@ impl<'a> Parser<'a> {
         loop {
             match self.event()? {
                 Event::Start(start) => return Ok(Child::Element(start)),
-                Event::End(_) | Event::Eof => return Ok(Child::End),
+                Event::End(_) => return Ok(Child::End),
+                Event::Eof => return Err(self.unexpected("an element or an end tag", "the end")),
                 Event::Text(text) if text.chars().all(char::is_whitespace) => {}
                 Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
                 Event::DocType(_) => return Err(self.unexpected("no document type", "<!DOCTYPE")),
