@@ -71,6 +71,10 @@ sections! {
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8081)),
         /// The file of the operator's token. Unset: `admin.token` in the data directory.
         token_file: Option<PathBuf> = None,
+        /// Asks for the token. `false` only for a listener that something else guards.
+        token_required: bool = true,
+        /// The largest artifact that is taken.
+        artifact_bytes_max: Octets<KIB, { 1024 * 1024 * MIB }> = Octets::of(4 * 1024 * MIB),
     }
 
     /// The embedded store.
