@@ -1,1 +1,17 @@
 #![doc = include_str!("../README.md")]
+
+pub mod api;
+mod artifacts;
+mod auth;
+mod devices;
+mod extract;
+mod health;
+mod problem;
+mod router;
+mod serve;
+mod state;
+
+pub use auth::{TOKEN_FILE, Token, TokenError};
+pub use problem::Problem;
+pub use serve::run;
+pub use state::Services;

@@ -1,0 +1,21 @@
+//! The JSON of the API: what its handlers answer and what its clients read, in one place.
+//!
+//! Nothing here carries a secret outwards: credentials go in as [`Secret`] and never come back.
+
+mod artifact;
+mod device;
+mod page;
+mod problem;
+mod secret;
+mod tree;
+
+pub use artifact::ArtifactView;
+pub(crate) use artifact::parse_digest;
+pub(crate) use device::check_tags;
+pub use device::{
+    AuthScheme, BulkCounts, BulkLine, BulkResult, BulkRow, DeviceInput, DeviceView, InputError, TagsInput,
+};
+pub use page::Page;
+pub use problem::{ProblemBody, problem_types};
+pub use secret::Secret;
+pub use tree::{ChangeView, DiffView, EventView, HistoryView, LeafView, NodeView, SnapshotView, TreeView};

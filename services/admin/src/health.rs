@@ -1,0 +1,27 @@
+//! Whether the process lives, whether it wants work, and what it counts.
+
+use axum::{extract::State, response::IntoResponse};
+use http::header;
+
+use crate::{Problem, state::App};
+
+/// The process runs. Asks nothing of anything else: a restart would not mend that.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// The process takes work. Turns false first when it is told to end.
+pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.shutdown.is_ready() {
+        Ok("ok\n")
+    } else {
+        Err(Problem::unavailable("the server is starting or draining", 5))
+    }
+}
+
+/// The metrics in the text form of Prometheus. Behind the token: how large a fleet is, and how it fares, is nobody
+/// else's business; a scraper takes the token from a file.
+pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let text = app.services.metrics.expose();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}

@@ -1,0 +1,160 @@
+//! What a request can go wrong by: one type, rendered in one place.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use storage::{ErrorKind, StoreError};
+
+use crate::api::{InputError, ProblemBody, problem_types as types};
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is shown.
+    pub body: ProblemBody,
+    /// When to try again, in seconds.
+    pub retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, type_: &str, title: &str, detail: impl Into<String>) -> Self {
+        let body = ProblemBody {
+            type_: type_.into(),
+            title: title.into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..ProblemBody::default()
+        };
+        Self { body, retry_after_s: None }
+    }
+
+    /// The token is missing or wrong.
+    pub fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, types::UNAUTHORIZED, "The token is missing or wrong", detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, types::NOT_FOUND, "Not found", detail)
+    }
+
+    /// The route does not take the method.
+    pub fn method_not_allowed(method: &http::Method) -> Self {
+        let detail = format!("this path does not take {method}");
+        let title = "Method not allowed";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, types::METHOD_NOT_ALLOWED, title, detail)
+    }
+
+    /// Something in the request is not as it must be.
+    pub fn invalid(where_: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
+        let (where_, expected, got) = (where_.into(), expected.into(), got.into());
+        let detail = format!("{where_}: expected {expected}, got {got}");
+        let mut problem = Self::invalid_text(detail);
+        problem.body.where_ = Some(where_);
+        problem.body.expected = Some(expected);
+        problem.body.got = Some(got);
+        problem
+    }
+
+    /// Something in the request is not as it must be, said in a sentence.
+    pub fn invalid_text(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, types::INVALID_INPUT, "The input is not valid", detail)
+    }
+
+    /// The request's media type is not one that is read here.
+    pub fn unsupported_media_type(expected: &str, got: &str) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let title = "Unsupported media type";
+        let mut problem = Self::new(status, types::UNSUPPORTED_MEDIA_TYPE, title, "");
+        problem.body.detail = format!("Content-Type: expected {expected}, got {got}");
+        problem.body.where_ = Some("Content-Type".into());
+        problem.body.expected = Some(expected.into());
+        problem.body.got = Some(got.into());
+        problem
+    }
+
+    /// The request's content is too large.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, types::TOO_LARGE, "Too large", detail)
+    }
+
+    /// There is one already, and it is different.
+    pub fn already_exists(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, types::ALREADY_EXISTS, "There already", detail)
+    }
+
+    /// The state of the thing does not allow it.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, types::CONFLICT, "The state does not allow it", detail)
+    }
+
+    /// `If-Match` is not met.
+    pub fn precondition_failed(expected: &str, present: &str) -> Self {
+        let detail = format!("If-Match is {expected}, the present revision is {present}: read it again");
+        let title = "Someone else changed it";
+        Self::new(StatusCode::PRECONDITION_FAILED, types::PRECONDITION_FAILED, title, detail)
+    }
+
+    /// Not now.
+    pub fn unavailable(detail: impl Into<String>, retry_after_s: u32) -> Self {
+        let title = "Not available now";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, types::UNAVAILABLE, title, detail);
+        problem.retry_after_s = Some(retry_after_s);
+        problem
+    }
+
+    /// The server's fault. The cause is for the log, not for the answer.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, types::INTERNAL, "The server failed", detail)
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<InputError> for Problem {
+    fn from(error: InputError) -> Self {
+        Self::invalid(error.field, error.expected, error.got)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = format!("could not {}", error.operation);
+        match error.kind {
+            ErrorKind::Conflict => Self::conflict(format!("{detail}: someone else wrote first")),
+            ErrorKind::Unavailable => Self::unavailable(detail, 5),
+            ErrorKind::TimedOut => {
+                let title = "It is not known whether it was done";
+                let mut problem =
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, types::OUTCOME_UNKNOWN, title, detail);
+                problem.retry_after_s = Some(1);
+                problem
+            }
+            ErrorKind::TooLarge => Self::too_large(format!("{detail}: larger than is taken")),
+            ErrorKind::Corrupt => {
+                let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(operation = error.operation, cause, "stored record cannot be read");
+                Self::internal(detail)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.body).unwrap_or_default();
+        let mut response = (self.status(), body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.body.status == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flotilla\""));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // The outermost layer renders it again, with the request's path and id.
+        response.extensions_mut().insert(self);
+        response
+    }
+}

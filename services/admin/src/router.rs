@@ -1,0 +1,105 @@
+//! The routes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post, put},
+};
+use http::{HeaderValue, Method};
+
+use crate::{
+    Problem, artifacts,
+    auth::{Token, require_token},
+    devices, health,
+    state::App,
+};
+
+/// All routes. Health is open; everything else asks for the token, where there is one.
+pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/devices", get(devices::list).post(devices::add))
+        .route("/v1/devices/bulk", post(devices::add_bulk))
+        .route("/v1/devices/{id}", get(devices::show))
+        .route("/v1/devices/{id}/tags", put(devices::put_tags))
+        .route("/v1/devices/{id}/tree", get(devices::tree))
+        .route("/v1/devices/{id}/history", get(devices::history))
+        .route("/v1/devices/{id}/diff", get(devices::diff))
+        .route("/v1/artifacts", get(artifacts::list).post(artifacts::add))
+        .route("/v1/artifacts/{digest}", get(artifacts::show))
+        .route("/metrics", get(health::metrics))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        // Every handler bounds what it reads by itself.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(token, require_token));
+    Router::new()
+        .route("/health/livez", get(health::live))
+        .route("/health/readyz", get(health::ready))
+        .merge(guarded)
+        .layer(middleware::from_fn_with_state(RequestIds::default(), identify))
+        .with_state(app)
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    Problem::not_found(format!("no route {}", request.uri().path()))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::method_not_allowed(&method)
+}
+
+/// Gives each request an id: a random part of the process and a counter.
+#[derive(Clone)]
+struct RequestIds {
+    prefix: u64,
+    next: Arc<AtomicU64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        let mut octets = [0; 8];
+        // Without randomness ids are unique only within the process, which a log line survives.
+        let _ = getrandom::fill(&mut octets);
+        Self { prefix: u64::from_le_bytes(octets), next: Arc::default() }
+    }
+}
+
+/// Names every request, logs its outcome, and puts its id and path into a problem's body.
+async fn identify(
+    axum::extract::State(ids): axum::extract::State<RequestIds>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let trace_id = format!("{:016x}{:016x}", ids.prefix, ids.next.fetch_add(1, Ordering::Relaxed));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        let headers = response.headers().clone();
+        problem.body.instance = Some(path.clone());
+        problem.body.trace_id = Some(trace_id.clone());
+        response = problem.into_response();
+        for (name, value) in &headers {
+            // Such as Allow, which the router set.
+            if !response.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&trace_id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    let status = response.status().as_u16();
+    if status >= 500 {
+        tracing::error!(%method, path, status, trace_id, "admin request failed");
+    } else {
+        tracing::debug!(%method, path, status, trace_id, "admin request answered");
+    }
+    response
+}

@@ -1,0 +1,31 @@
+//! What the handlers work on.
+
+use std::sync::Arc;
+
+use service_kit::{Metrics, Shutdown};
+use storage::{ArtifactStore, DeviceStore, JobStore, SnapshotStore, TenantId};
+
+/// The stores behind the API, by their traits: only `main` names a backend.
+#[derive(Clone)]
+pub struct Services {
+    /// Whose devices and campaigns these are.
+    pub tenant: TenantId,
+    /// Devices.
+    pub devices: Arc<dyn DeviceStore>,
+    /// Their trees.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Their jobs and the ledgers.
+    pub jobs: Arc<dyn JobStore>,
+    /// Firmware and software files.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// Everything a handler may ask for.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) services: Services,
+    pub(crate) artifact_size_max: u64,
+    pub(crate) shutdown: Shutdown,
+}
