@@ -1,3 +1,20 @@
 #![doc = include_str!("../README.md")]
 
-fn main() {}
+mod cli;
+mod client;
+mod commands;
+mod exit;
+mod import;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,72 @@
+//! The command line: what it takes.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::commands::{artifact::ArtifactArgs, device::DeviceArgs};
+
+/// An OMA Device Management server for fleets of millions, and its command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "flotilla",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 a campaign was held, was stopped or ended badly.
+
+Examples:
+  flotilla demo --devices 1000
+  flotilla serve --data ./flotilla-data
+  flotilla device import roster.csv --data ./flotilla-data"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Add, import, list and look into devices
+    Device(DeviceArgs),
+    /// Add and list firmware files
+    Artifact(ArtifactArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  flotilla completions bash > /etc/bash_completion.d/flotilla
+  flotilla completions zsh > ~/.zfunc/_flotilla
+  flotilla completions fish > ~/.config/fish/completions/flotilla.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_does_something_shows_examples() {
+        fn check(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let mut leaves = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
+            if leaves.peek().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{path} has no example");
+                assert!(help.contains(path.trim()), "the example of {path} is of something else");
+            }
+            for sub in leaves {
+                check(sub, &path);
+            }
+        }
+        check(&Cli::command(), "");
+    }
+}

@@ -1,0 +1,23 @@
+//! What each command does.
+
+pub(crate) mod artifact;
+pub(crate) mod device;
+
+use clap::CommandFactory as _;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::{Exit, Failure},
+};
+
+/// Does what the command line asks.
+pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Device(args) => device::run(args),
+        Command::Artifact(args) => artifact::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}
