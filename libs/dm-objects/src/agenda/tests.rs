@@ -672,9 +672,11 @@ fn download_and_update_are_two_execs() {
     // In a later session.
     let mut device = device.with("FUMO/FwPkg/State", "50");
     let arrived = alert(DOWNLOAD, "FUMO/FwPkg", Some("c1-7-1"), "200");
-    for (from, alerts) in
-        [(Downloading, &[arrived.clone()][..]), (DownloadExecSent, &[arrived.clone()]), (Downloading, &[])]
-    {
+    for (from, alerts) in [
+        (Downloading, std::slice::from_ref(&arrived)),
+        (DownloadExecSent, std::slice::from_ref(&arrived)),
+        (Downloading, &[]),
+    ] {
         let (lines, facts) = firmware(&mut device, &at("FUMO/FwPkg"), task(two.clone(), from), alerts);
         assert_eq!(lines.last().unwrap(), "> Exec FUMO/FwPkg/Update", "{from:?} {alerts:?}");
         assert_eq!(facts, [stage(Downloaded), stage(ExecSent), stage(Updating)]);
