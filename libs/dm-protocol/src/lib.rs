@@ -6,4 +6,4 @@ mod id;
 pub mod server;
 
 pub use account::{Account, ClientAuth, Nonces, Scheme, ServerAuth};
-pub use id::DevId;
+pub use id::{DevId, DevIdError};

@@ -2,13 +2,37 @@
 //!
 //! The vocabulary between the session machine, what it manages (`dm-objects`) and who does the I/O.
 
+mod incoming;
+mod object;
+mod order;
+mod outbound;
+mod outstanding;
+mod proof;
+mod record;
+mod reply;
+mod session;
+mod settings;
+
 use std::borrow::Cow;
 
 use dm_tree::Leaf;
 use serde::{Deserialize, Serialize};
 use syncml::StatusCode;
 
+pub use self::{
+    record::RecordError,
+    session::{EnqueueError, Handled, Input, OpenError, ServerSession},
+    settings::Settings,
+};
 use crate::Nonces;
+
+/// The outcome of a command that the device passed over: its package is complete and has no Status for it,
+/// or the session ended before one came. Whether the command ran is not known.
+///
+/// Besides what devices say, the session itself tells 413 (no message or object of the device's can hold the
+/// command), 215 (the session ended before the command was sent), 424 (chunks of an object were lost) and 406
+/// (the device took a chunk for the whole object).
+pub const UNANSWERED: StatusCode = StatusCode(0);
 
 /// Names a command that was enqueued, in the events that tell of its outcome. Chosen by who enqueues it.
 pub type Tag = u32;
@@ -82,7 +106,7 @@ pub enum Ending {
 }
 
 /// One item of a generic alert (DM Protocol 1.2, section 8.7).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceAlert {
     /// 1226 or 1224.
     pub code: u16,

@@ -1,0 +1,277 @@
+//! Who has proved what to whom in a session (DM Security 1.2, section 5).
+
+use serde::{Deserialize, Serialize};
+use syncml::{Cred, StatusCode};
+
+use super::settings::Settings;
+use crate::{Account, ClientAuth, Nonces, Scheme, ServerAuth, auth};
+
+/// How far the device has come in proving itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ClientProof {
+    /// Not yet.
+    Owed {
+        /// The nonce of the last challenge. It is kept here and not in the account, so that somebody who only
+        /// pretends to be the device cannot spoil the nonce that the device holds.
+        challenge: Option<Vec<u8>>,
+        /// The scheme of that challenge.
+        scheme: Option<Scheme>,
+        /// Messages without a good credential.
+        failures: u8,
+    },
+    /// It has, or need not.
+    Given,
+}
+
+/// How far the server has come in proving itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerProof {
+    pub(crate) state: ServerState,
+    /// Credentials that the device refused since it last took one.
+    pub(crate) refusals: u8,
+    /// What the device asked for in this session, or else what was sent.
+    pub(crate) scheme: Option<Scheme>,
+    /// The last answer carried credentials.
+    pub(crate) sent: bool,
+}
+
+/// What the device said about the server's credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ServerState {
+    /// Nothing yet.
+    #[default]
+    Unsaid,
+    /// 401 or 407: commands that were refused for it go out again.
+    Challenged,
+    /// 200: they are due in each message.
+    EachMessage,
+    /// 212: they hold for the session.
+    Accepted,
+}
+
+/// What a message's header is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) code: StatusCode,
+    pub(crate) chal: Option<Chal>,
+    /// Further messages are of no use.
+    pub(crate) cut_off: bool,
+}
+
+/// A challenge, or the nonce for the next session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chal {
+    pub(crate) scheme: Scheme,
+    pub(crate) next_nonce: Option<Vec<u8>>,
+}
+
+impl Default for ClientProof {
+    fn default() -> Self {
+        Self::Owed { challenge: None, scheme: None, failures: 0 }
+    }
+}
+
+impl ClientProof {
+    /// Judges the credentials of a message. A nonce that was used is replaced in `nonces`.
+    pub(crate) fn judge(
+        &mut self,
+        settings: &Settings,
+        account: Option<&Account>,
+        cred: Option<&Cred<'_>>,
+        nonces: &mut Nonces,
+        entropy: &[u8; 12],
+    ) -> Verdict {
+        let Some(account) = account else {
+            // An unknown device is told no more than one with a wrong password at its last attempt.
+            return Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
+        };
+        let ClientAuth::Password { scheme: weakest, digest, .. } = &account.client else {
+            *self = Self::Given;
+            return Verdict::accepted(cred.is_some(), None);
+        };
+        let offered = cred.and_then(Offered::read);
+        match (&offered, &*self) {
+            (Some(offered), _) if offered.is_good(*weakest, digest, nonces, self.challenge(), settings) => {
+                let chal = (offered.scheme == Scheme::Md5).then(|| {
+                    let fresh = auth::make_nonce(entropy);
+                    spend(nonces, self.challenge(), offered, digest, fresh.clone());
+                    Chal { scheme: Scheme::Md5, next_nonce: Some(fresh) }
+                });
+                *self = Self::Given;
+                Verdict::accepted(true, chal)
+            }
+            // Some clients send credentials in every message, also when told that the first were enough for the session.
+            (_, Self::Given) => Verdict::accepted(cred.is_some(), None),
+            (_, Self::Owed { failures, .. }) => {
+                let failures = failures.saturating_add(1);
+                let scheme = match offered {
+                    Some(Offered { scheme: Scheme::Md5, .. }) => Scheme::Md5,
+                    _ => *weakest,
+                };
+                self.refuse(settings, cred.is_some(), scheme, failures, entropy)
+            }
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        settings: &Settings,
+        had_cred: bool,
+        scheme: Scheme,
+        failures: u8,
+        entropy: &[u8; 12],
+    ) -> Verdict {
+        let code = if had_cred { StatusCode::INVALID_CREDENTIALS } else { StatusCode::MISSING_CREDENTIALS };
+        if failures >= settings.auth_attempts_max.max(2) {
+            return Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
+        }
+        let nonce = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy));
+        *self = Self::Owed { challenge: nonce.clone(), scheme: Some(scheme), failures };
+        Verdict { code, chal: Some(Chal { scheme, next_nonce: nonce }), cut_off: false }
+    }
+
+    fn challenge(&self) -> Option<&[u8]> {
+        match self {
+            Self::Owed { challenge, .. } => challenge.as_deref(),
+            Self::Given => None,
+        }
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self, Self::Given)
+    }
+}
+
+impl Verdict {
+    fn accepted(had_cred: bool, chal: Option<Chal>) -> Self {
+        let code = if had_cred { StatusCode::AUTHENTICATION_ACCEPTED } else { StatusCode::OK };
+        Self { code, chal, cut_off: false }
+    }
+}
+
+/// A credential as it came, of a scheme that we speak.
+struct Offered<'a> {
+    scheme: Scheme,
+    data: &'a str,
+}
+
+impl<'a> Offered<'a> {
+    /// A credential without a `Type` is basic (RepPro 1.2, section 6.1.6).
+    fn read(cred: &'a Cred<'_>) -> Option<Self> {
+        let type_ = cred.meta.as_ref().and_then(|meta| meta.type_.as_deref());
+        let scheme = type_.map_or(Some(Scheme::Basic), Scheme::parse)?;
+        Some(Self { scheme, data: &cred.data })
+    }
+
+    fn is_good(
+        &self,
+        weakest: Scheme,
+        digest: &[u8; 16],
+        nonces: &Nonces,
+        challenge: Option<&[u8]>,
+        settings: &Settings,
+    ) -> bool {
+        match self.scheme {
+            Scheme::Basic => weakest == Scheme::Basic && auth::verify_basic(self.data, digest),
+            Scheme::Md5 => candidates(nonces, challenge, settings)
+                .any(|nonce| auth::verify_md5(self.data, digest, nonce)),
+        }
+    }
+}
+
+/// The nonces that a credential may have been made with.
+///
+/// The challenge of this session; what was handed out for it last time; the one before, because the answer
+/// with the new one may have been lost; and for a device that never had any, none at all.
+fn candidates<'a>(
+    nonces: &'a Nonces,
+    challenge: Option<&'a [u8]>,
+    settings: &Settings,
+) -> impl Iterator<Item = &'a [u8]> {
+    let first_contact = nonces.client.is_none() && nonces.client_previous.is_none();
+    let empty = first_contact.then_some(&b""[..]);
+    // Four zero octets, or the text: clients differ (DM Notification 1.2, section 5.2 leaves it open).
+    let special: &[&[u8]] = if settings.nonce_resync { &[&[0; 4], b"0x00000000"] } else { &[] };
+    challenge
+        .into_iter()
+        .chain(nonces.client.as_deref())
+        .chain(nonces.client_previous.as_deref())
+        .chain(empty)
+        .chain(special.iter().copied())
+}
+
+/// Replaces the nonces after a good credential. The one that was used now stays valid once more, as the one
+/// before; one that was used as the one before is gone for good.
+fn spend(
+    nonces: &mut Nonces,
+    challenge: Option<&[u8]>,
+    offered: &Offered<'_>,
+    digest: &[u8; 16],
+    fresh: Vec<u8>,
+) {
+    let used = challenge
+        .filter(|nonce| auth::verify_md5(offered.data, digest, nonce))
+        .map(<[u8]>::to_vec)
+        .or_else(|| nonces.client.take().filter(|nonce| auth::verify_md5(offered.data, digest, nonce)));
+    nonces.client_previous = used;
+    nonces.client = Some(fresh);
+}
+
+/// What the server's credentials are in this message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credential {
+    pub(crate) scheme: Scheme,
+    pub(crate) data: String,
+}
+
+impl ServerProof {
+    /// The credentials for an answer that carries commands; `None` where none are due.
+    pub(crate) fn credential(&self, server: Option<&ServerAuth>, nonces: &Nonces) -> Option<Credential> {
+        let server = server?;
+        if self.state == ServerState::Accepted {
+            return None;
+        }
+        let scheme = self.scheme.unwrap_or(server.scheme);
+        let data = match scheme {
+            Scheme::Basic => auth::basic_credential(&server.server_id, &server.password),
+            Scheme::Md5 => {
+                let digest = auth::user_digest(&server.server_id, &server.password);
+                auth::md5_credential_base64(&digest, nonces.server.as_deref().unwrap_or_default())
+            }
+        };
+        Some(Credential { scheme, data })
+    }
+
+    /// Takes in the device's Status for our header. `next_nonce`: it came with a nonce for the next credential.
+    pub(crate) fn handle_status(&mut self, code: StatusCode, asked: Option<Scheme>, next_nonce: bool) {
+        match code {
+            StatusCode::INVALID_CREDENTIALS | StatusCode::MISSING_CREDENTIALS => {
+                self.state = ServerState::Challenged;
+                self.refusals = self.refusals.saturating_add(1);
+                self.scheme = asked.or(self.scheme);
+            }
+            // What is said of a message that had no credentials says nothing about them.
+            _ if !self.sent => {}
+            StatusCode::AUTHENTICATION_ACCEPTED => {
+                self.state = ServerState::Accepted;
+                self.refusals = 0;
+            }
+            // A 200 means: again in the next message. But an MD5 credential needs a new nonce for that, and a
+            // device that gives none with its 200 would be shown the same digest twice.
+            _ => {
+                self.refusals = 0;
+                let again = self.scheme == Some(Scheme::Basic) || next_nonce;
+                self.state = if again { ServerState::EachMessage } else { ServerState::Accepted };
+            }
+        }
+    }
+
+    /// Credentials have gone out.
+    pub(crate) fn handle_sent(&mut self, scheme: Option<Scheme>) {
+        self.sent = scheme.is_some();
+        if self.state == ServerState::Challenged {
+            self.state = ServerState::Unsaid;
+        }
+        self.scheme = self.scheme.or(scheme);
+    }
+}
