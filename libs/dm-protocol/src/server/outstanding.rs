@@ -92,7 +92,9 @@ fn forget(draft: &mut Draft) {
             }
         }
         Draft::Sequence(inner) | Draft::Atomic(inner) => {
-            inner.iter_mut().for_each(|(_, draft)| forget(draft))
+            for (_, draft) in inner {
+                forget(draft);
+            }
         }
         _ => {}
     }
