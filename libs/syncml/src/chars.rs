@@ -1,5 +1,7 @@
 //! The characters that XML 1.0 can carry (section 2.2).
 
+use std::borrow::Cow;
+
 /// Whether XML 1.0 can carry all of `text`.
 pub(crate) fn all_legal(text: &str) -> bool {
     text.as_bytes()
@@ -13,14 +15,51 @@ pub(crate) const fn is_legal(char: char) -> bool {
     matches!(char, '\t' | '\n' | '\r' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
-/// The white space of XML, which is trimmed off names, numbers and addresses.
+/// Without the white space of XML around it.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\n', '\r'])
+}
+
+/// What a name, a number or an address comes to: without white space around it, which was put there for looks,
+/// and without the NUL that some clients end it with. Other characters that XML cannot carry become U+FFFD.
+pub(crate) fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => clean_borrowed(text),
+        Cow::Owned(text) => match clean_borrowed(&text) {
+            Cow::Borrowed(clean) if clean.len() == text.len() => Cow::Owned(text),
+            clean => Cow::Owned(clean.into_owned()),
+        },
+    }
+}
+
+fn clean_borrowed(text: &str) -> Cow<'_, str> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\0']);
+    if all_legal(text) { Cow::Borrowed(text) } else { Cow::Owned(replace_illegal(text)) }
+}
+
+/// With U+FFFD in place of what XML cannot carry.
+pub(crate) fn replace_illegal(text: &str) -> String {
+    text.chars().map(|char| if is_legal(char) { char } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cleans_texts_and_leaves_clean_ones_alone() {
+        for (text, want) in [
+            ("", ""),
+            (" \t\r\n", ""),
+            (" ./A B\n", "./A B"),
+            ("x\0\0", "x"),
+            ("a\0\u{1b}b", "a\u{FFFD}\u{FFFD}b"),
+        ] {
+            assert_eq!(clean(Cow::Borrowed(text)), want, "{text:?}");
+            assert_eq!(clean(Cow::Owned(text.to_owned())), want, "{text:?}");
+        }
+        assert!(matches!(clean(Cow::Borrowed(" ./A ")), Cow::Borrowed("./A")));
+    }
 
     #[test]
     fn knows_what_xml_can_carry() {

@@ -16,7 +16,7 @@ use crate::{Data, DecodeError, Encoding, Limits, Message, Str, SyncBody, chars, 
 ///
 /// Children are taken in any order, elements that are not known (or stand where they mean nothing) are
 /// skipped whole, and of an element that may stand once the last one counts. White space around everything
-/// but the content of `Data` is trimmed. What follows the root element is ignored. A message without SyncHdr,
+/// but the content of `Data` is trimmed, and control characters in it become U+FFFD. What follows the root element is ignored. A message without SyncHdr,
 /// or a command without its CmdID, is still a message: whoever handles it answers that.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ trait Source<'a> {
     /// innermost open element has ended. Text between the children means nothing and is passed over.
     fn child(&mut self) -> Result<Option<Tag>, DecodeError>;
 
-    /// The text of the innermost open element, trimmed, up to its end. Children are skipped.
+    /// The text of the innermost open element, cleaned, up to its end. Children are skipped.
     fn text(&mut self) -> Result<Str<'a>, DecodeError>;
 
     /// The text of a `NextNonce`, in base64.
@@ -144,8 +144,7 @@ impl<'a, 'l, S: Source<'a>> Decoder<'l, S> {
 /// What came, short enough for an error and for a log line.
 fn malformed(at: usize, expected: &'static str, got: &str) -> DecodeError {
     const SHOWN_CHARS: usize = 40;
-    let mut shown: String =
-        got.chars().take(SHOWN_CHARS).map(|c| if chars::is_legal(c) { c } else { '\u{FFFD}' }).collect();
+    let mut shown = chars::replace_illegal(&got.chars().take(SHOWN_CHARS).collect::<String>());
     if shown.len() < got.len() {
         shown.push('…');
     }

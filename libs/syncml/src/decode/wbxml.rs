@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use wbxml::{Name, Reader, Token, charset};
 
-use super::{Source, pieces::Pieces, xml::trim};
-use crate::tag::Tag;
-use crate::{Data, DecodeError, Limits, Str, limits::DEPTH_CAP, tag};
+use super::{Source, pieces::Pieces};
+use crate::{
+    Data, DecodeError, Limits, Str, chars,
+    limits::DEPTH_CAP,
+    tag::{self, Tag},
+};
 
 pub(super) struct WbxmlSource<'a> {
     reader: Reader<'a>,
@@ -178,7 +181,7 @@ impl<'a> WbxmlSource<'a> {
             }
             self.spend(text.len() - length)?;
             if self.depth < inside {
-                return Ok(Data::from(crate::chars::trim(&text).to_owned()));
+                return Ok(Data::from(chars::trim(&text).to_owned()));
             }
             token = self.token()?;
         }
@@ -254,7 +257,7 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
 
     fn text(&mut self) -> Result<Str<'a>, DecodeError> {
         let (octets, _) = self.pieces()?;
-        self.utf8(octets).map(trim)
+        self.utf8(octets).map(chars::clean)
     }
 
     /// A nonce comes as base64 text, or as its own octets in OPAQUE; some peers put the base64 text there.
@@ -263,7 +266,7 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
         if is_opaque && !is_base64_of_a_nonce(&octets) {
             return Ok(Cow::Owned(BASE64_STANDARD.encode(&octets)));
         }
-        self.utf8(octets).map(trim)
+        self.utf8(octets).map(chars::clean)
     }
 
     fn data(&mut self) -> Result<Data<'a>, DecodeError> {

@@ -54,7 +54,10 @@ impl<'a> XmlSource<'a> {
     fn not_well_formed(&self, error: &quick_xml::Error) -> DecodeError {
         let at = usize::try_from(self.reader.error_position()).map_or(0, |at| at + self.base);
         if let quick_xml::Error::Encoding(_) = error {
-            return not_utf8(at);
+            // The reader names the octet within a piece of text, not within the message.
+            let valid_up_to =
+                std::str::from_utf8(self.text).map_or_else(|error| error.valid_up_to(), str::len);
+            return not_utf8(self.base + valid_up_to);
         }
         DecodeError::Malformed { at, expected: "well-formed XML", got: error.to_string().into() }
     }
@@ -195,7 +198,7 @@ impl<'a> Source<'a> for XmlSource<'a> {
             }
         }
         self.depth -= 1;
-        Ok(trim(pieces))
+        Ok(chars::clean(pieces))
     }
 
     fn data(&mut self) -> Result<Data<'a>, DecodeError> {
@@ -284,15 +287,4 @@ fn push<'a>(pieces: &mut Cow<'a, str>, text: Cow<'a, str>) {
 #[cold]
 fn not_utf8(at: usize) -> DecodeError {
     DecodeError::Malformed { at, expected: "UTF-8", got: "other octets".into() }
-}
-
-/// Without the white space around it, which was put there for looks.
-pub(super) fn trim(text: Str<'_>) -> Str<'_> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(chars::trim(text)),
-        Cow::Owned(text) => {
-            let trimmed = chars::trim(&text);
-            if trimmed.len() == text.len() { Cow::Owned(text) } else { Cow::Owned(trimmed.to_owned()) }
-        }
-    }
 }

@@ -45,9 +45,7 @@ impl Sink for WbxmlSink<'_> {
         if chars::all_legal(text) {
             self.out.text(text);
         } else {
-            let text: String =
-                text.chars().map(|char| if chars::is_legal(char) { char } else { '\u{FFFD}' }).collect();
-            self.out.text(&text);
+            self.out.text(&chars::replace_illegal(text));
         }
         self.end(tag);
     }
