@@ -24,10 +24,14 @@ pub struct ArtifactMeta {
     pub added: Timestamp,
 }
 
-/// Artifacts. The same octets are stored once.
+/// Artifacts. The same octets are stored once, and added again keep the record they were first added with.
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
-    /// Stores what `content` gives, durably, and answers its record. At most `size_max` octets are taken.
+    /// Stores what `content` gives, durably, and answers its record.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::TooLarge`] when there are more than `size_max` octets; nothing is stored then.
     async fn add(
         &self,
         tenant: &TenantId,
@@ -45,6 +49,10 @@ pub trait ArtifactStore: Send + Sync {
     async fn list(&self, tenant: &TenantId) -> Result<Vec<ArtifactMeta>, StoreError>;
 
     /// Up to `len` octets from `offset` on; fewer only at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Missing`] when the tenant has no such artifact.
     async fn read(
         &self,
         tenant: &TenantId,

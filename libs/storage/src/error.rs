@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A bound of the store.
     TooLarge,
+    /// What was named is not there.
+    Missing,
 }
 
 /// An operation of a store that failed.
@@ -32,6 +34,11 @@ impl StoreError {
     /// A lost compare-and-set.
     pub fn conflict(operation: &'static str) -> Self {
         Self { kind: ErrorKind::Conflict, operation, source: None }
+    }
+
+    /// What was named is not there.
+    pub fn missing(operation: &'static str) -> Self {
+        Self { kind: ErrorKind::Missing, operation, source: None }
     }
 
     /// Something stored cannot be read.

@@ -72,10 +72,6 @@ pub trait JobStore: Send + Sync {
     ) -> Result<Vec<(CampaignId, JobEvent)>, StoreError>;
 
     /// Waits until the campaign's ledger has events from the offset `from` on, or a while has passed.
-    async fn wait_events(
-        &self,
-        tenant: &TenantId,
-        campaign: CampaignId,
-        from: u64,
-    ) -> Result<(), StoreError>;
+    async fn wait_events(&self, tenant: &TenantId, campaign: CampaignId, from: u64)
+    -> Result<(), StoreError>;
 }

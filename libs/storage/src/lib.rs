@@ -3,15 +3,19 @@
 mod artifact;
 mod campaigns;
 mod device;
+pub mod embedded;
 mod error;
 mod jobs;
 mod key;
+pub mod laws;
+pub mod merkle;
 mod session;
 mod snapshot;
 
 pub use artifact::{ArtifactMeta, ArtifactStore};
 pub use campaigns::{CampaignRecord, CampaignStore};
 pub use device::{Device, DeviceStore, Inventory, InventoryRow};
+pub use embedded::Embedded;
 pub use error::{ErrorKind, StoreError};
 pub use jobs::{JobStore, Release};
 pub use key::{Revision, SessionKey, TenantId, Versioned};

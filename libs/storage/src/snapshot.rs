@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{StoreError, TenantId};
 
-/// The hash of a subtree: of its kind, its properties and its children's hashes.
+/// The hash of a subtree: of its kind, its properties and its children, large ones among them by their own hashes.
+/// Two trees are equal if and only if their ids are. See [`crate::merkle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SnapshotId(pub [u8; 32]);
+pub struct SnapshotId(pub [u8; 20]);
 
 /// A device's tree at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

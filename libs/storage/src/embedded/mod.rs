@@ -1,0 +1,88 @@
+//! The embedded backend: all stores on one data directory of one process.
+
+mod artifacts;
+mod campaigns;
+mod commit;
+mod devices;
+mod engine;
+mod jobs;
+mod keys;
+mod ledgers;
+mod open;
+mod records;
+mod seal;
+mod sessions;
+mod snapshots;
+mod stripes;
+
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+use commit::Committer;
+use engine::Engine;
+use ledgers::Ledgers;
+pub use open::OpenError;
+use seal::Sealer;
+use sessions::Sessions;
+use stripes::Stripes;
+
+use crate::StoreError;
+
+/// What can be set about the embedded backend.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Octets of memory for what is read again and again.
+    pub cache_bytes: u64,
+    /// Octets of memory for pages of trees that others are stored by.
+    pub page_cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, page_cache_bytes: 16 << 20 }
+    }
+}
+
+/// All stores on one data directory. Clones share it; the last one dropped closes it.
+///
+/// A write is answered when it is on the disk, except those of sessions, which are answered when the
+/// operating system has them: they outlive the process, not the machine.
+#[derive(Clone)]
+pub struct Embedded(Arc<Inner>);
+
+struct Inner {
+    // In the order of their end: the writing thread first, then the engine below it, the lock last.
+    committer: Committer,
+    engine: Arc<Engine>,
+    ledgers: Arc<Ledgers>,
+    sessions: Sessions,
+    sealer: Sealer,
+    artifact_dir: PathBuf,
+    pages: snapshots::PageCache,
+    device_locks: Stripes,
+    job_locks: Stripes,
+    snapshot_locks: Stripes,
+    /// Rare writes: adding devices, creating and changing campaigns, adding artifacts.
+    tenant_locks: Stripes,
+    _lock: File,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Runs what reads or computes for long on a thread where that is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(done) => done,
+            Err(error) => Err(StoreError::unavailable(operation, error)),
+        }
+    }
+}

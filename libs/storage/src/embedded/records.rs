@@ -1,0 +1,70 @@
+//! Stored forms: an octet of version, then postcard. Every version that was ever written can be read for
+//! ever; `tests/golden/` has a sample of each.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::StoreError;
+
+/// The version that every record is written in today.
+pub(crate) const VERSION: u8 = 1;
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("expected a record of version {VERSION}, got version {0}")]
+    Version(u8),
+    #[error("expected a record, got no octets")]
+    Empty,
+    #[error("record is broken")]
+    Broken(#[source] postcard::Error),
+}
+
+/// A record's stored form.
+pub(crate) fn encode<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
+    // Our records have known lengths and a growing buffer under them: there is nothing to fail.
+    postcard::to_extend(record, vec![VERSION]).unwrap_or_else(|error| unreachable!("{error}"))
+}
+
+/// A record from its stored form.
+pub(crate) fn decode<T: DeserializeOwned>(operation: &'static str, stored: &[u8]) -> Result<T, StoreError> {
+    let record = match stored.split_first() {
+        Some((&VERSION, body)) => postcard::from_bytes(body).map_err(RecordError::Broken),
+        Some((&version, _)) => Err(RecordError::Version(version)),
+        None => Err(RecordError::Empty),
+    };
+    record.map_err(|error| StoreError::corrupt(operation, error))
+}
+
+/// Instants as seconds and nanoseconds: a third of their text, and exact.
+pub(crate) mod instant {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        (at.as_second(), at.subsec_nanosecond()).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        let (seconds, nanoseconds) = Deserialize::deserialize(from)?;
+        Timestamp::new(seconds, nanoseconds).map_err(D::Error::custom)
+    }
+
+    /// The same where there may be none.
+    pub(crate) mod option {
+        use super::{Deserialize, Deserializer, Error, Serialize, Serializer, Timestamp};
+
+        pub(crate) fn serialize<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+            at.map(|at| (at.as_second(), at.subsec_nanosecond())).serialize(to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+            let at: Option<(i64, i32)> = Deserialize::deserialize(from)?;
+            at.map(|(seconds, nanoseconds)| Timestamp::new(seconds, nanoseconds).map_err(D::Error::custom))
+                .transpose()
+        }
+    }
+}
+
+/// A number alone.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Number(pub(crate) u64);

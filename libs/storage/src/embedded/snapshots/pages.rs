@@ -1,0 +1,163 @@
+//! Pages in the engine, whole or by a base, and the bases that are used again and again in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    SnapshotId, StoreError,
+    embedded::{
+        commit::Batch,
+        engine::{Engine, Space},
+    },
+    merkle::{
+        NewPage, Pages,
+        pack::{self, Stored},
+    },
+};
+
+/// What stands after the tenant in the key of a page.
+const PAGE: u8 = 0;
+/// What stands after the tenant in the key of a likeness, whose record is the id of a base.
+const LIKENESS: u8 = 1;
+
+/// Bases by tenant and id. Two generations: what is used moves to the young one, and when that is full the
+/// old one is forgotten whole.
+pub(crate) struct PageCache {
+    bytes_max: usize,
+    generations: Mutex<Generations>,
+}
+
+type Cached = HashMap<Vec<u8>, Arc<[u8]>>;
+
+#[derive(Default)]
+struct Generations {
+    young: Cached,
+    old: Cached,
+    young_bytes: usize,
+}
+
+impl PageCache {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, generations: Mutex::default() }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(octets) = generations.young.get(key) {
+            return Some(Arc::clone(octets));
+        }
+        let (key, octets) = generations.old.remove_entry(key)?;
+        generations.keep(key, Arc::clone(&octets), self.bytes_max);
+        Some(octets)
+    }
+
+    fn keep(&self, key: Vec<u8>, octets: Arc<[u8]>) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.keep(key, octets, self.bytes_max);
+    }
+}
+
+impl Generations {
+    fn keep(&mut self, key: Vec<u8>, octets: Arc<[u8]>, bytes_max: usize) {
+        if self.young_bytes + octets.len() > bytes_max / 2 {
+            self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
+        }
+        self.young_bytes += octets.len();
+        self.young.insert(key, octets);
+    }
+}
+
+/// The pages of one tenant.
+pub(super) struct TenantPages<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) cache: &'a PageCache,
+    pub(super) operation: &'static str,
+    pub(super) prefix: Vec<u8>,
+}
+
+impl TenantPages<'_> {
+    fn page_key(&self, id: SnapshotId) -> Vec<u8> {
+        [&self.prefix[..], &[PAGE], &id.0].concat()
+    }
+
+    fn likeness_key(&self, likeness: u128) -> Vec<u8> {
+        [&self.prefix[..], &[LIKENESS], &likeness.to_be_bytes()].concat()
+    }
+
+    /// Adds a page to what is written, unless it is there.
+    pub(super) fn store(&self, page: &NewPage, batch: &mut Batch) -> Result<(), StoreError> {
+        let key = self.page_key(page.id);
+        if self.engine.has(self.operation, Space::Blobs, &key)? {
+            return Ok(());
+        }
+        let likeness = page.likeness.filter(|_| pack::is_worth_a_base(&page.octets));
+        let Some(likeness) = likeness else {
+            batch.put(Space::Blobs, key, pack::whole(&page.octets));
+            return Ok(());
+        };
+        for like in likeness {
+            if let Some((base, base_octets)) = self.base_of(like)?
+                && let Some(packed) = pack::delta(&page.octets, base, &base_octets)
+            {
+                batch.put(Space::Blobs, key, packed);
+                return Ok(());
+            }
+        }
+        // Nothing stored is much like it: it becomes the base of what comes after it.
+        for like in likeness {
+            batch.put(Space::Blobs, self.likeness_key(like), page.id.0.to_vec());
+        }
+        batch.put(Space::Blobs, key, pack::whole(&page.octets));
+        Ok(())
+    }
+
+    fn base_of(&self, likeness: u128) -> Result<Option<(SnapshotId, Arc<[u8]>)>, StoreError> {
+        let stored = self.engine.read(self.operation, Space::Blobs, &self.likeness_key(likeness))?;
+        let Some(stored) = stored else { return Ok(None) };
+        let base = <[u8; 20]>::try_from(&*stored)
+            .map(SnapshotId)
+            .map_err(|error| StoreError::corrupt(self.operation, error))?;
+        Ok(Some((base, self.base(base)?)))
+    }
+
+    /// A page that is stored whole.
+    fn base(&self, id: SnapshotId) -> Result<Arc<[u8]>, StoreError> {
+        let key = self.page_key(id);
+        if let Some(octets) = self.cache.find(&key) {
+            return Ok(octets);
+        }
+        let corrupt = |what: &'static str| StoreError::corrupt(self.operation, what);
+        let stored = self
+            .engine
+            .read(self.operation, Space::Blobs, &key)?
+            .ok_or_else(|| corrupt("the base of a page is not there"))?;
+        let parsed = pack::parse(&stored).map_err(|error| error.into_store_error(self.operation))?;
+        let Stored::Whole(octets) = parsed else {
+            return Err(corrupt("the base of a page is not stored whole"));
+        };
+        let octets: Arc<[u8]> = octets.into();
+        self.cache.keep(key, Arc::clone(&octets));
+        Ok(octets)
+    }
+}
+
+impl Pages for TenantPages<'_> {
+    fn load(&self, id: SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = self.page_key(id);
+        if let Some(octets) = self.cache.find(&key) {
+            return Ok(Some(octets.to_vec()));
+        }
+        let Some(stored) = self.engine.read(self.operation, Space::Blobs, &key)? else {
+            return Ok(None);
+        };
+        let octets = match pack::parse(&stored).map_err(|error| error.into_store_error(self.operation))? {
+            Stored::Whole(octets) => octets.to_vec(),
+            Stored::Delta { base, packed } => pack::unpack(packed, &self.base(base)?)
+                .map_err(|error| error.into_store_error(self.operation))?,
+        };
+        Ok(Some(octets))
+    }
+}

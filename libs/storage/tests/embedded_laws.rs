@@ -1,0 +1,45 @@
+//! The embedded backend keeps the laws.
+
+use storage::{Embedded, embedded::Options, laws};
+
+fn store() -> (tempfile::TempDir, Embedded) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), &Options::default()).unwrap();
+    (dir, store)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_sessions() {
+    let (_dir, store) = store();
+    laws::session_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_devices() {
+    let (_dir, store) = store();
+    laws::device_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_jobs() {
+    let (_dir, store) = store();
+    laws::job_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_campaigns() {
+    let (_dir, store) = store();
+    laws::campaign_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_snapshots() {
+    let (_dir, store) = store();
+    laws::snapshot_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_artifacts() {
+    let (_dir, store) = store();
+    laws::artifact_store_laws(&store).await;
+}
