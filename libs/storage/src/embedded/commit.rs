@@ -41,8 +41,8 @@ pub(crate) struct Batch {
 struct Append {
     /// The ledger: [`keys::campaign`].
     ledger: Vec<u8>,
-    /// The device's index: its key and [`keys::DEVICE_END`].
-    device: Vec<u8>,
+    /// The device's index: [`keys::device_end`]. An event about a whole campaign is in none.
+    device: Option<Vec<u8>>,
     record: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl Batch {
         self.writes.push((space, key, None));
     }
 
-    pub(crate) fn append(&mut self, ledger: Vec<u8>, device: Vec<u8>, record: Vec<u8>) {
+    pub(crate) fn append(&mut self, ledger: Vec<u8>, device: Option<Vec<u8>>, record: Vec<u8>) {
         self.appends.push(Append { ledger, device, record });
     }
 
@@ -192,14 +192,13 @@ impl Writer {
         };
         let offset = *next;
         *next += 1;
-        self.sequence = (self.sequence + 1).max(clock_us());
-        let newest_first = (u64::MAX - self.sequence).to_be_bytes();
         let key = keys::with(&append.ledger, &offset.to_be_bytes());
-        out.insert(
-            self.engine.space(Space::DeviceEvents),
-            keys::with(&append.device, &newest_first),
-            key.clone(),
-        );
+        if let Some(device) = append.device {
+            self.sequence = (self.sequence + 1).max(clock_us());
+            let newest_first = (u64::MAX - self.sequence).to_be_bytes();
+            let index = keys::with(&device, &newest_first);
+            out.insert(self.engine.space(Space::DeviceEvents), index, key.clone());
+        }
         out.insert(self.engine.space(Space::Ledger), key, append.record);
         Ok(())
     }

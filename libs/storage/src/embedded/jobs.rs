@@ -64,7 +64,7 @@ impl From<JobRecord> for Versioned<Job> {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct EventRecord {
-    pub(super) device: DevId,
+    pub(super) device: Option<DevId>,
     pub(super) ordinal: u32,
     pub(super) attempt: u16,
     #[serde(with = "instant")]
@@ -118,8 +118,10 @@ impl Inner {
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         for event in events {
-            let mut index = keys::device(operation, tenant, &event.device)?;
-            index.push(keys::DEVICE_END);
+            let index = match &event.device {
+                Some(device) => Some(keys::device_end(operation, tenant, device)?),
+                None => None,
+            };
             let ledger = keys::campaign(operation, tenant, campaign)?;
             batch.append(ledger, index, records::encode(&EventRecord::of(event)));
         }
@@ -304,8 +306,7 @@ impl JobStore for Embedded {
         limit: usize,
     ) -> Result<Vec<(CampaignId, JobEvent)>, StoreError> {
         const OPERATION: &str = "read events of a device";
-        let mut prefix = keys::device(OPERATION, tenant, device)?;
-        prefix.push(keys::DEVICE_END);
+        let prefix = keys::device_end(OPERATION, tenant, device)?;
         let broken = |what: &'static str| StoreError::corrupt(OPERATION, what);
         let rows = self.0.engine.scan(OPERATION, Space::DeviceEvents, &prefix, Bound::Included(&prefix));
         let mut events = Vec::new();

@@ -39,6 +39,17 @@ pub(crate) fn device(
     Ok(key)
 }
 
+/// A device's key and [`DEVICE_END`]: the beginning of the keys of what it has many of.
+pub(crate) fn device_end(
+    operation: &'static str,
+    tenant_id: &TenantId,
+    name: &DevId,
+) -> Result<Vec<u8>, StoreError> {
+    let mut key = device(operation, tenant_id, name)?;
+    key.push(DEVICE_END);
+    Ok(key)
+}
+
 /// Octets of a device's name at most: 128 characters of four.
 const DEVICE_NAME_MAX: usize = 512;
 

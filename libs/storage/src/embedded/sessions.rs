@@ -240,8 +240,7 @@ fn session_key(operation: &'static str, key: &SessionKey) -> Result<Vec<u8>, Sto
             format!("expected a session id of at most {} octets, got {}", keys::NAME_MAX, session.len());
         return Err(StoreError::too_large(operation, reason));
     }
-    let mut octets = keys::device(operation, &key.tenant, &key.device)?;
-    octets.push(keys::DEVICE_END);
+    let mut octets = keys::device_end(operation, &key.tenant, &key.device)?;
     octets.extend_from_slice(session);
     Ok(octets)
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use campaign::{CampaignId, EventKind, Job, JobEvent, Phase};
+use campaign::{CampaignId, EventKind, Job, JobEvent, Outcome, Phase};
 use dm_objects::{agenda::FirmwareStage, outcome::ResultClass};
 
 use super::{RACERS, assert_kind, at, dev_id, fresh_tenant, race};
@@ -10,7 +10,7 @@ const FIRST: CampaignId = CampaignId(1);
 const SECOND: CampaignId = CampaignId(2);
 
 fn event(device: &str, attempt: u16, second: i64, kind: EventKind) -> JobEvent {
-    JobEvent { device: dev_id(device), ordinal: 3, attempt, at: at(second), kind }
+    JobEvent { device: Some(dev_id(device)), ordinal: 3, attempt, at: at(second), kind }
 }
 
 fn moved(device: &str, second: i64) -> JobEvent {
@@ -19,7 +19,7 @@ fn moved(device: &str, second: i64) -> JobEvent {
 
 fn release(campaign: CampaignId, device: &str, attempt: u16) -> Release {
     let job = Job { campaign, ordinal: 3, attempt, phase: Phase::Waiting, since: at(attempt.into()) };
-    let event = event(device, attempt, attempt.into(), EventKind::Released { wave: 0 });
+    let event = event(device, attempt, attempt.into(), EventKind::Released { wave: 0, after: None });
     Release { device: dev_id(device), job, event }
 }
 
@@ -72,7 +72,13 @@ async fn a_job_goes_from_release_to_its_end(store: &dyn JobStore) {
     );
     assert_eq!(after[1], pending[1], "the other job is as it was");
 
-    let kind = EventKind::Result { code: 200, class: ResultClass::Success, version: Some("2.0".into()) };
+    let (version, retry_at) = (Some("2.0".into()), Some(at(99)));
+    let kind = EventKind::Ended {
+        outcome: Outcome::Failed { class: ResultClass::Transient, code: 410 },
+        version,
+        detail: None,
+        retry_at,
+    };
     let ended = event("IMEI:1", 1, 10, kind);
     let none =
         store.update(&tenant, &device, FIRST, revision, None, std::slice::from_ref(&ended)).await.unwrap();
@@ -189,7 +195,7 @@ async fn offsets_are_dense_also_when_appends_race(store: &dyn JobStore) {
     let offsets: Vec<u64> = all.iter().map(|(after, _)| *after).collect();
     assert_eq!(offsets, (1..=5 * RACERS as u64).collect::<Vec<_>>(), "offsets are dense");
     for (racer, batch) in batches.iter().enumerate() {
-        let device = dev_id(&format!("IMEI:{racer}"));
+        let device = Some(dev_id(&format!("IMEI:{racer}")));
         let own: Vec<&JobEvent> = all.iter().map(|(_, it)| it).filter(|it| it.device == device).collect();
         assert_eq!(own, batch.iter().collect::<Vec<_>>(), "events of one call keep their order");
     }
@@ -214,6 +220,18 @@ async fn events_of_a_device_come_newest_first(store: &dyn JobStore) {
     }
     assert_eq!(store.device_events(&tenant, &dev_id("IMEI:1"), 100).await.unwrap(), want);
     assert_eq!(store.device_events(&tenant, &dev_id("IMEI:1"), 2).await.unwrap(), want[..2]);
+    let of_campaign = JobEvent::campaign(at(9), EventKind::WaveOpened { wave: 1 });
+    store.append(&tenant, FIRST, std::slice::from_ref(&of_campaign)).await.unwrap();
+    assert_eq!(
+        store.events(&tenant, FIRST, 4, 10).await.unwrap(),
+        [(5, of_campaign)],
+        "a campaign has events too"
+    );
+    assert_eq!(
+        store.device_events(&tenant, &dev_id("IMEI:1"), 100).await.unwrap(),
+        want,
+        "that are no device's"
+    );
     assert!(store.device_events(&tenant, &dev_id("IMEI:2"), 100).await.unwrap().is_empty());
 }
 
