@@ -132,6 +132,7 @@ impl From<StoreError> for Problem {
                 problem
             }
             ErrorKind::TooLarge => Self::too_large(format!("{detail}: larger than is taken")),
+            ErrorKind::Missing => Self::not_found(format!("{detail}: it is not there")),
             ErrorKind::Corrupt => {
                 let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
                 tracing::error!(operation = error.operation, cause, "stored record cannot be read");
