@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use syncml::Encoding;
+
 use crate::{Chance, model};
 
 /// How a device proves itself.
@@ -14,16 +16,6 @@ pub enum Auth {
     Basic,
     /// `syncml:auth-md5`
     Md5,
-}
-
-/// How a device writes its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// `application/vnd.syncml.dm+xml`
-    Xml,
-    /// `application/vnd.syncml.dm+wbxml`
-    Wbxml,
 }
 
 /// Shares of a fleet. Weights need not add up to anything.

@@ -6,7 +6,7 @@ use dm_objects::fumo;
 use dm_tree::{Access, Format, Leaf, Node, Rules, Tree, TreeError, UriLimits};
 use jiff::Timestamp;
 
-use crate::Encoding;
+use syncml::Encoding;
 
 /// The protocol version that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
