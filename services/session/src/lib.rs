@@ -1,1 +1,85 @@
 #![doc = include_str!("../README.md")]
+
+mod address;
+mod engine;
+mod stores;
+mod web;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use service_kit::{
+    Metrics, Settings, Shutdown,
+    http::{Limits, Server},
+    metrics::SessionMetrics,
+    tls::{Certificate, RELOAD_PERIOD, TlsError},
+};
+use tokio::net::TcpListener;
+
+pub use address::{DM_PATH, artifact_url};
+pub use engine::{Engine, EngineSettings, Received, StepError, Stepped};
+pub use stores::Stores;
+
+/// Why the front-end could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The certificate cannot be served.
+    #[error("certificate cannot be served")]
+    Tls(#[from] TlsError),
+    /// The listener does not say where it listens.
+    #[error("could not find out the address listened on")]
+    Listener(#[source] std::io::Error),
+}
+
+/// Serves devices on `listener` until the end is asked for and all requests in hand are answered.
+///
+/// # Errors
+///
+/// [`RunError`] before anything is served; after that, what goes wrong is logged and answered.
+pub async fn run(
+    settings: &Settings,
+    stores: Stores,
+    listener: TcpListener,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let certificate = match (&settings.tls.certificate, &settings.tls.key) {
+        (Some(certificate), Some(key)) => Some(Certificate::open(certificate, key)?),
+        _ => None,
+    };
+    let address = listener.local_addr().map_err(RunError::Listener)?;
+    let public_url = public_url(settings, address, certificate.is_some());
+    let metrics = SessionMetrics::new(metrics);
+    let artifacts = Arc::clone(&stores.artifacts);
+    let engine = Engine::new(&EngineSettings::new(settings, &public_url), stores, metrics.clone());
+    let front = web::Front::new(settings, engine, artifacts, metrics.clone(), &public_url);
+    tracing::info!(%address, public_url, tls = certificate.is_some(), "serving devices");
+
+    let server = Server {
+        listener,
+        tls: certificate.as_ref().map(Certificate::acceptor),
+        limits: Limits::from(&settings.session),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
+    let keep_fresh = async {
+        if let Some(certificate) = certificate {
+            certificate.keep_fresh(RELOAD_PERIOD, shutdown).await;
+        }
+    };
+    let serve = server.run(move |request, peer| Arc::clone(&front).answer(request, peer));
+    tokio::join!(serve, keep_fresh);
+    Ok(())
+}
+
+/// What devices are told: the settings' word, or the address listened on.
+fn public_url(settings: &Settings, address: SocketAddr, is_tls: bool) -> String {
+    if let Some(url) = &settings.session.public_url {
+        return url.as_str().to_owned();
+    }
+    let scheme = if is_tls { "https" } else { "http" };
+    if address.ip().is_unspecified() {
+        tracing::warn!("session.public_url is not set: devices are told to come to this machine's loopback");
+        return format!("{scheme}://127.0.0.1:{}", address.port());
+    }
+    format!("{scheme}://{address}")
+}

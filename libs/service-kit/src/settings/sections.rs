@@ -37,8 +37,11 @@ sections! {
         retry_after: Span<SECOND, HOUR> = Span::of_ms(30 * SECOND),
         /// The largest request body that is read.
         message_bytes_max: Octets<{ 4 * KIB }, { 64 * MIB }> = Octets::of(MIB),
-        /// The largest message the server says it takes (MaxMsgSize).
-        max_msg_size: Octets<KIB, { 16 * MIB }> = Octets::of(64 * KIB),
+        /// The largest message the server says it takes (MaxMsgSize). Some clients end a session when what they have to
+        /// say does not fit.
+        max_msg_size: Octets<KIB, { 16 * MIB }> = Octets::of(256 * KIB),
+        /// The largest answer, also for a device that takes larger ones; it is what splits a package sent in-band.
+        reply_size_max: Octets<KIB, { 4 * MIB }> = Octets::of(64 * KIB),
         /// The largest object the server says it takes from a device (MaxObjSize), gathered from its chunks.
         max_obj_size: Octets<KIB, { 64 * MIB }> = Octets::of(MIB),
         /// How long a request's header may take.
@@ -51,8 +54,8 @@ sections! {
         step_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(20 * SECOND),
         /// What to do with a device that nobody has added: refuse it, or add it without credentials.
         enrol: Enrol = Enrol::Off,
-        /// Wrong credentials a session may send before it is ended.
-        auth_attempts: Count<1, 20> = Count::of(3),
+        /// Messages without good credentials until a session is ended.
+        auth_attempts: Count<2, 20> = Count::of(3),
         /// How long a session's record is kept after its last message.
         session_keep: Span<{ 10 * SECOND }, { 24 * HOUR }> = Span::of_ms(10 * MINUTE),
     }
@@ -95,6 +98,8 @@ sections! {
     DialectSettings in "dialect" {
         /// Roots under which a device's FUMO node is looked for where the device cannot list its tree. Empty: the usual ones.
         fumo_search_roots: Vec<String> = Vec::new(),
+        /// A device whose DevDetail was read this long ago is asked for it again.
+        dev_detail_max_age: Span<MINUTE, { 366 * 24 * HOUR }> = Span::of_ms(7 * 24 * HOUR),
         /// What is known of models: `[[dialect.models]]` with `maker`, `model` and `fumo_root`.
         models: Vec<ModelSettings> = Vec::new(),
     }

@@ -1,0 +1,467 @@
+//! One step of a session: load, decide, write effects, compare-and-set, answer.
+//!
+//! The step is plain code over storage traits; it knows nothing of HTTP. It holds nothing between two messages, so
+//! any front-end can take any message. When another step wrote first, it begins again from what is stored then.
+
+mod campaigns;
+mod effects;
+mod planning;
+mod record;
+mod settings;
+
+use std::{sync::Arc, time::Duration};
+
+use campaign::View;
+use dm_protocol::{
+    Account, ClientAuth, DevId, Nonces,
+    server::{Event, Handled, Input, OpenError, ServerSession},
+};
+use jiff::Timestamp;
+use service_kit::{
+    metrics::{AuthReason, MessageResult, SessionMetrics},
+    settings::Enrol,
+};
+use storage::{Device, ErrorKind, Inventory, Revision, SessionKey, StoreError, TenantId, Versioned};
+use syncml::{Encoding, Message, StatusCode};
+
+use self::{
+    campaigns::Campaigns,
+    effects::Effects,
+    planning::{Dialects, Work},
+    record::Plan,
+};
+use crate::Stores;
+
+pub use settings::EngineSettings;
+
+/// Steps that are begun again because another wrote first; two messages of one session never meet more often.
+const ROUNDS_MAX: usize = 5;
+/// How long a record is kept of a session that is over, or whose device has not proved itself: only to answer a
+/// repetition, or the credentials that follow the challenge.
+const SHORT_KEEP: Duration = Duration::from_secs(120);
+
+/// What steps share.
+pub struct Engine {
+    stores: Stores,
+    tenant: TenantId,
+    machine: dm_protocol::server::Settings,
+    dialects: Dialects,
+    campaigns: Campaigns,
+    metrics: SessionMetrics,
+    public_url: Arc<str>,
+    enrol: Enrol,
+    session_keep: Duration,
+}
+
+/// A message to step with.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// When it arrived.
+    pub now: Timestamp,
+    /// The form it came in.
+    pub encoding: Encoding,
+    /// The message.
+    pub message: &'a Message<'a>,
+    /// Its octets.
+    pub body: &'a [u8],
+}
+
+/// What goes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// The encoded answer.
+    pub body: Vec<u8>,
+    /// What became of the message.
+    pub result: MessageResult,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The message names no device, or no session.
+    #[error("message opens no session")]
+    Open(#[from] OpenError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others wrote first, again and again.
+    #[error("expected to write within {ROUNDS_MAX} rounds, lost the race in each")]
+    Contended,
+    /// The step's own record cannot be written.
+    #[error("session cannot be stored")]
+    Record(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gives no random octets.
+    #[error("could not draw random octets: {0}")]
+    Entropy(getrandom::Error),
+    /// The process is ending.
+    #[error("step was cut off")]
+    CutOff,
+}
+
+/// How one round went.
+enum Round {
+    Answered(Stepped),
+    /// Someone else wrote first: load again.
+    LostRace,
+    /// The job is not what the session's plan was made for: load again, and plan anew.
+    JobMoved,
+}
+
+/// What a round decided, to be written and then answered.
+struct Decided {
+    key: SessionKey,
+    expected: Option<Revision>,
+    session: ServerSession,
+    plan: Option<Plan>,
+    device: Option<(Revision, Effects)>,
+    reply: Vec<u8>,
+    is_new: bool,
+}
+
+impl Engine {
+    /// An engine over these stores.
+    pub fn new(settings: &EngineSettings, stores: Stores, metrics: SessionMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            tenant: TenantId::default(),
+            machine: settings.machine(),
+            dialects: Dialects::new(&settings.dialect),
+            campaigns: Campaigns::new(Arc::clone(&stores.campaigns)),
+            stores,
+            metrics,
+            public_url: Arc::clone(&settings.public_url),
+            enrol: settings.enrol,
+            session_keep: settings.session_keep,
+        })
+    }
+
+    /// Takes one message and answers it.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError`] when there is no answer; then nothing that the device was not told has happened to it, and it
+    /// may send the message again.
+    pub async fn step(self: &Arc<Self>, received: Received<'_>) -> Result<Stepped, StepError> {
+        let mut plan_anew = false;
+        for _ in 0..ROUNDS_MAX {
+            match self.round(received, plan_anew).await? {
+                Round::Answered(stepped) => return Ok(stepped),
+                Round::LostRace => {}
+                Round::JobMoved => plan_anew = true,
+            }
+            self.metrics.conflicts.increment();
+        }
+        Err(StepError::Contended)
+    }
+
+    async fn round(self: &Arc<Self>, received: Received<'_>, plan_anew: bool) -> Result<Round, StepError> {
+        let fresh = ServerSession::open(received.message, received.encoding)?;
+        let key = SessionKey {
+            tenant: self.tenant.clone(),
+            device: fresh.device().clone(),
+            // Some clients write a hexadecimal number now in one case, now in the other.
+            session: fresh.session_id().to_ascii_lowercase().into(),
+        };
+        let (stored, device) = tokio::try_join!(
+            self.stores.sessions.load(&key),
+            self.stores.devices.load(&self.tenant, &key.device)
+        )?;
+        let device = match device {
+            None if self.enrol == Enrol::Open => self.enrol(&key.device, received.now).await?,
+            device => device,
+        };
+
+        let expected = stored.as_ref().map(|stored| stored.revision);
+        let (mut session, mut plan) = stored
+            .and_then(|stored| match record::decode(&stored.value) {
+                Ok(parts) => Some(parts),
+                Err(error) => {
+                    // The device begins anew; its job is in the job's own record.
+                    tracing::error!(device_id = %key.device, %error, "session record dropped");
+                    None
+                }
+            })
+            .unwrap_or((fresh, None));
+
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(StepError::Entropy)?;
+        let handled = session.handle_message(
+            &self.machine,
+            Input {
+                now: received.now,
+                encoding: received.encoding,
+                message: received.message,
+                body: received.body,
+                account: device.as_ref().map(|device| &device.value.account),
+                entropy,
+            },
+        );
+        if handled == Handled::Repeated {
+            let mut body = Vec::new();
+            session.write_reply(&self.machine, &mut body);
+            return Ok(Round::Answered(Stepped { body, result: MessageResult::Repeated }));
+        }
+        if handled == Handled::Restarted {
+            plan = None;
+        }
+        let is_new = expected.is_none() || handled == Handled::Restarted;
+
+        let Some(Versioned { value: device, revision }) = device else {
+            self.metrics.auth_failure(scheme_of(received.message), AuthReason::Unknown);
+            let mut reply = Vec::new();
+            while session.poll_event().is_some() {}
+            session.write_reply(&self.machine, &mut reply);
+            while session.poll_event().is_some() {}
+            let decided = Decided { key, expected, session, plan: None, device: None, reply, is_new };
+            return self.write(decided).await;
+        };
+
+        let mut step = Step {
+            engine: self,
+            now: received.now,
+            effects: Effects::new(device, received.now),
+            work: None,
+            plan,
+        };
+        if !step.resume(plan_anew).await? {
+            return Ok(Round::JobMoved);
+        }
+        let mut reply = Vec::new();
+        step.drain(&mut session).await?;
+        session.write_reply(&self.machine, &mut reply);
+        step.drain(&mut session).await?;
+        if !step.may_exec_leave().await? {
+            return Ok(Round::JobMoved);
+        }
+        let Step { plan, effects, .. } = step;
+        if plan.is_none() {
+            let reason =
+                if received.message.hdr.cred.is_some() { AuthReason::Wrong } else { AuthReason::Missing };
+            self.metrics.auth_failure(scheme_of(received.message), reason);
+        }
+        let device = Some((revision, effects));
+        self.write(Decided { key, expected, session, plan, device, reply, is_new }).await
+    }
+
+    /// Adds a device that nobody has added, without credentials. Someone may have added it in between.
+    async fn enrol(&self, id: &DevId, now: Timestamp) -> Result<Option<Versioned<Device>>, StoreError> {
+        let account = Account { client: ClientAuth::None, server: None, nonces: Nonces::default() };
+        let device = Device {
+            id: id.clone(),
+            ordinal: 0,
+            account,
+            tags: Default::default(),
+            added: now,
+            last_seen: None,
+            inventory: Inventory::default(),
+            fumo_root: None,
+            dev_detail_read: None,
+        };
+        let added = self.stores.devices.add(&self.tenant, &[device]).await?;
+        if added.iter().any(Option::is_some) {
+            tracing::info!(device_id = %id, "device enrolled");
+            self.metrics.enrolled.increment();
+        }
+        self.stores.devices.load(&self.tenant, id).await
+    }
+
+    /// Writes what was decided, in the order that makes a stop at any point harmless, and answers.
+    async fn write(self: &Arc<Self>, mut decided: Decided) -> Result<Round, StepError> {
+        let has_job_events = decided.device.as_ref().is_some_and(|(_, effects)| !effects.events.is_empty());
+        if !has_job_events {
+            return self.write_all(&mut decided).await;
+        }
+        // An Exec that was recorded and whose answer then is not written is an attempt lost. A device that hangs up
+        // must not cause that, so these writes do not depend on its connection.
+        let engine = Arc::clone(self);
+        tokio::spawn(async move { engine.write_all(&mut decided).await })
+            .await
+            .map_err(|_| StepError::CutOff)?
+    }
+
+    async fn write_all(&self, decided: &mut Decided) -> Result<Round, StepError> {
+        if let Some((revision, effects)) = &mut decided.device {
+            let (put, applied) = tokio::join!(self.put_device(*revision, effects), self.apply_delta(effects));
+            applied?;
+            if !won(put)? {
+                return Ok(Round::LostRace);
+            }
+            if !won(self.update_job(&mut decided.plan, effects).await)? {
+                return Ok(Round::JobMoved);
+            }
+        }
+        let Decided { key, session, plan, is_new, .. } = decided;
+        let record = record::encode(&session.encode(), plan.as_ref())
+            .map_err(|error| StepError::Record(Box::new(error)))?;
+        let is_short = session.is_over() || plan.is_none();
+        let keep = if is_short { self.session_keep.min(SHORT_KEEP) } else { self.session_keep };
+        if !won(self.stores.sessions.put(key, decided.expected, &record, keep).await)? {
+            return Ok(Round::LostRace);
+        }
+        if *is_new {
+            self.metrics.sessions_started.increment();
+        }
+        if session.is_over() {
+            self.metrics.sessions_ended.increment();
+        }
+        let result = if plan.is_some() { MessageResult::Ok } else { MessageResult::Unauthenticated };
+        Ok(Round::Answered(Stepped { body: std::mem::take(&mut decided.reply), result }))
+    }
+
+    async fn put_device(&self, revision: Revision, effects: &Effects) -> Result<(), StoreError> {
+        if effects.device_changed {
+            self.stores.devices.put(&self.tenant, revision, &effects.device).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_delta(&self, effects: &Effects) -> Result<(), StoreError> {
+        if !effects.delta.is_empty() {
+            let Effects { device, delta, .. } = effects;
+            self.stores.snapshots.apply(&self.tenant, &device.id, effects.now, delta).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the job with its events; the plan then holds the job's new revision, or no job when it has ended.
+    async fn update_job(&self, plan: &mut Option<Plan>, effects: &Effects) -> Result<(), StoreError> {
+        let Some(held) = plan.as_mut().and_then(|plan| plan.job.as_mut()) else { return Ok(()) };
+        if effects.events.is_empty() {
+            return Ok(());
+        }
+        let job = (!effects.job_ended).then_some(&held.job);
+        let (campaign, events) = (held.job.campaign, &effects.events);
+        let written = self
+            .stores
+            .jobs
+            .update(&self.tenant, &effects.device.id, campaign, held.revision, job, events)
+            .await?;
+        match written {
+            Some(revision) => held.revision = revision,
+            None => {
+                if let Some(plan) = plan {
+                    plan.job = None;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A conflict is a lost race; any other failure is one.
+fn won<T>(result: Result<T, StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The scheme of the message's credentials as a metric's label.
+fn scheme_of(message: &Message<'_>) -> &'static str {
+    let Some(cred) = &message.hdr.cred else { return "none" };
+    let type_ = cred.meta.as_ref().and_then(|meta| meta.type_.as_deref());
+    match type_.map_or(Some(dm_protocol::Scheme::Basic), dm_protocol::Scheme::parse) {
+        Some(dm_protocol::Scheme::Basic) => "basic",
+        Some(dm_protocol::Scheme::Md5) => "md5",
+        None => "none",
+    }
+}
+
+/// One message on its way through a session and its plan.
+struct Step<'e> {
+    engine: &'e Engine,
+    now: Timestamp,
+    effects: Effects,
+    work: Option<Work>,
+    plan: Option<Plan>,
+}
+
+impl Step<'_> {
+    /// Finds the campaign of the job that the stored plan works on. False when the plan does not hold any more.
+    async fn resume(&mut self, plan_anew: bool) -> Result<bool, StoreError> {
+        let Some(plan) = &self.plan else { return Ok(true) };
+        if plan_anew {
+            self.begin().await?;
+            return Ok(true);
+        }
+        let Some(held) = plan.job.clone() else { return Ok(true) };
+        let Some(view) = self.engine.view(&held.job).await? else { return Ok(false) };
+        self.work = Some(Work { held, view });
+        Ok(true)
+    }
+
+    /// Plans a session whose device has proved itself, now or earlier.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        self.work = self.engine.next_work(&self.effects.device).await?;
+        let mut plan = self.engine.plan(&self.effects.device, self.now, self.work.as_ref());
+        plan.agenda.handle_event(&Event::Authenticated);
+        self.plan = Some(plan);
+        if let (Some(plan), Some(work)) = (&mut self.plan, &self.work)
+            && let Some(held) = &mut plan.job
+        {
+            debug_assert_eq!(*held, work.held);
+            let transition = held.job.arrive(&self.effects.device.id, self.now);
+            self.effects.moved(transition, held);
+        }
+        Ok(())
+    }
+
+    /// Carries events to the plan and commands to the session until neither has any left.
+    async fn drain(&mut self, session: &mut ServerSession) -> Result<(), StoreError> {
+        while let Some(event) = session.poll_event() {
+            self.handle_event(session, event).await?;
+        }
+        if let Some(plan) = &mut self.plan {
+            let view: Option<&View> = self.work.as_ref().map(|work| &*work.view);
+            while let Some(fact) = plan.agenda.poll_fact() {
+                self.effects.fact(fact, plan.job.as_mut().zip(view));
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_event(&mut self, session: &mut ServerSession, event: Event) -> Result<(), StoreError> {
+        match event {
+            Event::Authenticated => {
+                self.effects.seen();
+                if self.plan.is_none() {
+                    self.begin().await?;
+                }
+            }
+            Event::NoncesChanged { nonces, server_scheme } => self.effects.nonces(nonces, server_scheme),
+            Event::WantsChunk { digest, offset, len } => {
+                let artifacts = &self.engine.stores.artifacts;
+                let chunk = artifacts.read(&self.engine.tenant, &digest, offset, len).await?;
+                session.supply_chunk(&chunk);
+            }
+            event => {
+                let Some(plan) = &mut self.plan else { return Ok(()) };
+                plan.agenda.handle_event(&event);
+                if event == Event::WantsCommands {
+                    hand_over(plan, session);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asked right before the answer with an Exec becomes durable: a campaign that was paused since the session
+    /// began gives no more work.
+    async fn may_exec_leave(&self) -> Result<bool, StoreError> {
+        match &self.work {
+            Some(work) if self.effects.exec_leaves => Ok(self.engine.view(&work.held.job).await?.is_some()),
+            _ => Ok(true),
+        }
+    }
+}
+
+fn hand_over(plan: &mut Plan, session: &mut ServerSession) {
+    while let Some((tag, draft)) = plan.agenda.poll_command() {
+        if let Err(error) = session.enqueue(tag, draft) {
+            tracing::warn!(device_id = %session.device(), %error, "command not taken");
+            // The plan would wait for its outcome for ever.
+            let code = StatusCode::COMMAND_FAILED;
+            plan.agenda.handle_event(&Event::Status { tag, target: None, code, items: Vec::new() });
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the session store keeps between two messages: the session, what it is for, and the job it works on.
+
+use campaign::Job;
+use dm_objects::agenda::{Agenda, AgendaError};
+use dm_protocol::server::{RecordError, ServerSession};
+use serde::{Deserialize, Serialize};
+use storage::Revision;
+
+/// First octet of a record.
+const VERSION: u8 = 1;
+
+/// The job that a session works on, as it was last written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldJob {
+    pub(crate) job: Job,
+    pub(crate) revision: Revision,
+}
+
+/// What a session is for; there is none before the device has proved itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) agenda: Agenda,
+    pub(crate) job: Option<HeldJob>,
+}
+
+/// Why octets are no record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadRecord {
+    #[error("expected a session record of version {VERSION}, got {0:?}")]
+    Version(Option<u8>),
+    #[error("expected {expected} more octets of a session record, got {got}")]
+    Short { expected: usize, got: usize },
+    #[error("session in the record cannot be read")]
+    Session(#[from] RecordError),
+    #[error("agenda in the record cannot be read")]
+    Agenda(#[from] AgendaError),
+    #[error("job in the record cannot be read")]
+    Job(#[from] postcard::Error),
+}
+
+/// Version; session and agenda, each behind its length in four octets, the least significant first; the job. What
+/// is absent at the end is left out.
+pub(crate) fn encode(session: &[u8], plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
+    let mut bytes = Vec::with_capacity(session.len() + 128);
+    bytes.push(VERSION);
+    append(&mut bytes, session);
+    if let Some(plan) = plan {
+        append(&mut bytes, &plan.agenda.encode()?);
+        if let Some(job) = &plan.job {
+            bytes = postcard::to_extend(job, bytes)?;
+        }
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<(ServerSession, Option<Plan>), BadRecord> {
+    let (session, plan) = split(bytes)?;
+    Ok((ServerSession::decode(session)?, plan))
+}
+
+fn split(bytes: &[u8]) -> Result<(&[u8], Option<Plan>), BadRecord> {
+    let Some((&VERSION, rest)) = bytes.split_first() else {
+        return Err(BadRecord::Version(bytes.first().copied()));
+    };
+    let (session, rest) = part(rest)?;
+    if rest.is_empty() {
+        return Ok((session, None));
+    }
+    let (agenda, rest) = part(rest)?;
+    let agenda = Agenda::decode(agenda)?;
+    let job = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest)?) };
+    Ok((session, Some(Plan { agenda, job })))
+}
+
+fn append(bytes: &mut Vec<u8>, part: &[u8]) {
+    // A part beyond 4 GiB cannot be: messages, agendas and the store's records are bounded far below.
+    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(part);
+}
+
+fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), BadRecord> {
+    let short = |expected| BadRecord::Short { expected, got: bytes.len() };
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| short(4))?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    rest.split_at_checked(length).ok_or_else(|| short(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use campaign::{CampaignId, Phase};
+    use dm_objects::agenda::{FirmwareMethod, FirmwareStage, FirmwareTask, Known};
+
+    use super::*;
+
+    fn sample() -> Plan {
+        let task = FirmwareTask {
+            correlator: "c3-7-1".into(),
+            method: FirmwareMethod::Url("http://127.0.0.1/a".into()),
+            package_name: "fw".into(),
+            package_version: "2.0".into(),
+            target_version: "2.0".into(),
+            stage: FirmwareStage::ExecSent,
+        };
+        let job = Job {
+            campaign: CampaignId(3),
+            ordinal: 7,
+            attempt: 1,
+            phase: Phase::Session(FirmwareStage::ExecSent),
+            since: "2026-03-01T10:00:00Z".parse().unwrap(),
+        };
+        let job = Some(HeldJob { job, revision: Revision(12) });
+        Plan { agenda: Agenda::new(Known::default(), Some(task)), job }
+    }
+
+    #[test]
+    fn a_record_comes_back_with_and_without_what_it_may_lack() {
+        let whole = sample();
+        let jobless = Plan { job: None, ..sample() };
+        for plan in [None, Some(jobless), Some(whole)] {
+            let bytes = encode(b"session", plan.as_ref()).unwrap();
+            let (session, back) = split(&bytes).unwrap();
+            assert_eq!((session, back), (&b"session"[..], plan));
+        }
+    }
+
+    #[test]
+    fn a_cut_or_foreign_record_is_an_error() {
+        let bytes = encode(b"session", Some(&sample())).unwrap();
+        // Where the agenda or the job is left out as a whole, the record is a shorter one.
+        let session_end = 1 + 4 + 7;
+        let agenda_end = session_end + 4 + sample().agenda.encode().unwrap().len();
+        for end in (0..bytes.len()).filter(|end| ![session_end, agenda_end].contains(end)) {
+            assert!(split(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(matches!(split(&[2, 0, 0]), Err(BadRecord::Version(Some(2)))));
+        assert!(matches!(split(&[1, 255, 255, 255, 255]), Err(BadRecord::Short { .. })));
+    }
+}

@@ -1,0 +1,191 @@
+//! `POST /dm`: one message in, one message out.
+//!
+//! Whatever is a DM message is answered by one, with HTTP 200: clients give up a session on most other codes. The
+//! codes 400, 405, 408, 413 and 415 are for what is none, 503 for what may be sent again later.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use service_kit::{
+    admission::{Admission, Caller},
+    metrics::{Gauge, MessageResult, SessionMetrics, Shed, WireEncoding},
+    settings::SessionSettings,
+};
+use storage::ErrorKind;
+use syncml::{Encoding, Limits, Message};
+
+use super::{
+    body,
+    reply::{self, Answer},
+};
+use crate::{
+    Engine,
+    engine::{Received, StepError, Stepped},
+};
+
+/// Bodies that are being read for each message that may be worked on: reading takes as long as the device's network
+/// likes, and must not hold up those who have sent theirs.
+const READING_PER_SLOT: usize = 4;
+
+/// Takes messages.
+pub(super) struct Messages {
+    engine: Arc<Engine>,
+    metrics: SessionMetrics,
+    reading: Admission,
+    slots: Admission,
+    bytes_max: usize,
+    limits: Limits,
+    body_timeout: Duration,
+    step_timeout: Duration,
+}
+
+impl Messages {
+    pub(super) fn new(settings: &SessionSettings, engine: Arc<Engine>, metrics: SessionMetrics) -> Self {
+        let (slots, retry_after) = (settings.messages_max.as_usize(), settings.retry_after.value());
+        let bytes_max = settings.message_bytes_max.as_usize();
+        Self {
+            engine,
+            metrics,
+            reading: Admission::new(slots.saturating_mul(READING_PER_SLOT), retry_after),
+            slots: Admission::new(slots, retry_after),
+            bytes_max,
+            limits: Limits { message_bytes_max: bytes_max, copied_bytes_max: bytes_max, ..Limits::default() },
+            body_timeout: settings.body_timeout.value(),
+            step_timeout: settings.step_timeout.value(),
+        }
+    }
+
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        if *request.method() != Method::POST {
+            return reply::only("POST");
+        }
+        let caller = caller(&request);
+        let Ok(reading) = self.reading.try_enter(caller) else { return self.shed(Shed::Messages) };
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let body = match body::read(request, self.bytes_max, self.body_timeout).await {
+            Ok(body) => body,
+            Err(status) => {
+                self.metrics.message_in(WireEncoding::Unknown, MessageResult::Malformed);
+                return reply::empty(status);
+            }
+        };
+        drop(reading);
+        let Ok(_slot) = self.slots.try_enter(caller) else { return self.shed(Shed::Messages) };
+        let _active = Active::new(&self.metrics.messages_active);
+        let begun = Instant::now();
+        let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+        let encoding = match Encoding::of(content_type, &body) {
+            Ok(encoding) => encoding,
+            Err(error) => {
+                self.metrics.message_in(WireEncoding::Unknown, MessageResult::Malformed);
+                tracing::debug!(%peer, %error, "request is no message");
+                return reply::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string());
+            }
+        };
+        let answer = match syncml::decode(encoding, &body, &self.limits) {
+            Ok(message) => self.step(encoding, &message, &body, peer).await,
+            Err(error) => {
+                self.metrics.message_in(wire(encoding), MessageResult::Malformed);
+                tracing::debug!(%peer, %encoding, octets = body.len(), %error, "message refused");
+                let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+                reply::plain(status, error.to_string())
+            }
+        };
+        self.metrics.message_seconds(begun.elapsed());
+        answer
+    }
+
+    async fn step(&self, encoding: Encoding, message: &Message<'_>, body: &[u8], peer: SocketAddr) -> Answer {
+        let now = Timestamp::now();
+        let received = Received { now, encoding, message, body };
+        let stepped = tokio::time::timeout(self.step_timeout, self.engine.step(received)).await;
+        let hdr = &message.hdr;
+        let (answer, result) = match stepped {
+            Ok(Ok(Stepped { body, result })) => {
+                self.metrics.message_out(wire(encoding));
+                (reply::whole(StatusCode::OK, encoding.media_type(), Bytes::from(body)), result)
+            }
+            Ok(Err(StepError::Open(error))) => {
+                let text = error.to_string();
+                (reply::plain(StatusCode::BAD_REQUEST, text), MessageResult::Malformed)
+            }
+            Ok(Err(error)) if is_passing(&error) => {
+                tracing::warn!(%peer, error = &error as &dyn std::error::Error, "step failed, device told to come again");
+                (self.shed(Shed::Unavailable), MessageResult::Unavailable)
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%peer, error = &error as &dyn std::error::Error, "step failed");
+                (reply::empty(StatusCode::INTERNAL_SERVER_ERROR), MessageResult::Internal)
+            }
+            Err(_) => {
+                tracing::warn!(%peer, "step took too long, device told to come again");
+                (self.shed(Shed::Unavailable), MessageResult::Unavailable)
+            }
+        };
+        self.metrics.message_in(wire(encoding), result);
+        tracing::debug!(
+            %peer,
+            device_id = &*hdr.source.loc_uri,
+            session_id = &*hdr.session_id,
+            msg_id = hdr.msg_id,
+            %encoding,
+            octets = body.len(),
+            result = result.label(),
+            "message"
+        );
+        answer
+    }
+
+    fn shed(&self, reason: Shed) -> Answer {
+        self.metrics.shed(reason);
+        reply::later(self.slots.retry_after_seconds())
+    }
+}
+
+/// A session that has begun uses the address it was told, with its key in the query. Who makes one up gains no more
+/// than the last quarter of the slots.
+fn caller(request: &Request<Incoming>) -> Caller {
+    let query = request.uri().query().unwrap_or_default();
+    if query.split('&').any(|pair| pair.starts_with("s=")) { Caller::Admitted } else { Caller::New }
+}
+
+/// The same message may go well later.
+fn is_passing(error: &StepError) -> bool {
+    match error {
+        StepError::Store(error) => {
+            matches!(error.kind, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Conflict)
+        }
+        StepError::Contended | StepError::CutOff | StepError::Entropy(_) => true,
+        StepError::Open(_) | StepError::Record(_) => false,
+    }
+}
+
+fn wire(encoding: Encoding) -> WireEncoding {
+    match encoding {
+        Encoding::Xml => WireEncoding::Xml,
+        Encoding::Wbxml => WireEncoding::Wbxml,
+    }
+}
+
+/// A message being worked on, counted.
+struct Active(Gauge);
+
+impl Active {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}

@@ -1,0 +1,91 @@
+//! HTTP: what is asked for, and who answers it.
+
+mod body;
+mod descriptor;
+mod dm;
+mod downloads;
+mod range;
+mod reply;
+mod stream;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use service_kit::{Settings, admission::Admission, metrics::SessionMetrics};
+use storage::{ArtifactStore, TenantId};
+
+use self::{dm::Messages, downloads::Downloads};
+use crate::{
+    Engine,
+    address::{ArtifactAddress, DM_PATH, parse_hex},
+};
+
+pub(crate) use reply::Answer;
+
+/// Octets of a device's report on a download: a code, perhaps with a speed.
+const REPORT_BYTES_MAX: usize = 1024;
+
+/// Everything behind one listener.
+pub(crate) struct Front {
+    messages: Messages,
+    downloads: Downloads,
+    body_timeout: Duration,
+}
+
+impl Front {
+    pub(crate) fn new(
+        settings: &Settings,
+        engine: Arc<Engine>,
+        artifacts: Arc<dyn ArtifactStore>,
+        metrics: SessionMetrics,
+        public_url: &str,
+    ) -> Arc<Self> {
+        let session = &settings.session;
+        let retry_after = session.retry_after.value();
+        Arc::new(Self {
+            downloads: Downloads {
+                store: artifacts,
+                tenant: TenantId::default(),
+                slots: Admission::new(session.downloads_max.as_usize(), retry_after),
+                metrics: metrics.clone(),
+                public_url: public_url.into(),
+            },
+            messages: Messages::new(session, engine, metrics),
+            body_timeout: session.body_timeout.value(),
+        })
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let path = request.uri().path();
+        // Windows adds a query, and some put a slash at the end of an address they were given without.
+        if path == DM_PATH || path.strip_suffix('/') == Some(DM_PATH) {
+            return self.messages.answer(request, peer).await;
+        }
+        if let Some(address) = ArtifactAddress::parse(path) {
+            return self.downloads.answer(&request, &address).await;
+        }
+        if path.strip_prefix("/dl-status/").and_then(parse_hex).is_some() {
+            return self.report(request, peer).await;
+        }
+        reply::empty(StatusCode::NOT_FOUND)
+    }
+
+    /// Takes a device's word on how its download went. It is only noted: what counts is the alert of the session.
+    async fn report(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        if *request.method() != Method::POST {
+            return reply::only("POST");
+        }
+        let artifact = request.uri().path().trim_start_matches("/dl-status/").to_owned();
+        let body = match body::read(request, REPORT_BYTES_MAX, self.body_timeout).await {
+            Ok(body) => body,
+            Err(status) => return reply::empty(status),
+        };
+        let digits = body.iter().take_while(|octet| octet.is_ascii_digit()).count();
+        let code = std::str::from_utf8(&body[..digits]).ok().and_then(|code| code.parse::<u16>().ok());
+        let meaning = code.map(descriptor::status_name);
+        tracing::info!(%peer, artifact, code, meaning, "device reported on a download");
+        reply::empty(StatusCode::OK)
+    }
+}
