@@ -2,6 +2,7 @@
 
 mod account;
 pub mod auth;
+pub mod device;
 mod id;
 pub mod server;
 
