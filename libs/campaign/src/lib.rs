@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod campaign;
 mod codec;
 mod counts;
 mod definition;
@@ -13,10 +14,13 @@ mod plan;
 mod quantity;
 mod record;
 mod retry;
+mod slots;
 #[cfg(test)]
 mod testing;
 mod transition;
+mod waves;
 
+pub use campaign::{Campaign, Decision, Explanation, Tally};
 pub use codec::CodecError;
 pub use counts::Counts;
 pub use definition::{
@@ -33,3 +37,4 @@ pub use quantity::{Period, PeriodError, Share};
 pub use record::{Run, Start, StoredState, View};
 pub use retry::{RetryPolicy, RetryRule};
 pub use transition::Transition;
+pub use waves::{Waves, decode_members, encode_members};
