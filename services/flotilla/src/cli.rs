@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::{artifact::ArtifactArgs, device::DeviceArgs};
+use crate::commands::{
+    artifact::ArtifactArgs, config::ConfigArgs, convert::ConvertArgs, device::DeviceArgs, serve::ServeArgs,
+};
 
 /// An OMA Device Management server for fleets of millions, and its command line.
 #[derive(Debug, Parser)]
@@ -26,10 +28,32 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the server: every role in one process
+    #[command(after_help = "\
+Prints the addresses of both listeners once they take connections. At first start an admin token is
+made in the data directory (admin.token, readable by its owner only). SIGTERM or Ctrl-C drains and
+ends with 0; a second one does not wait.
+
+Settings: the file is weakest, then the environment (FLOTILLA__SESSION__LISTEN is session.listen),
+then flags.
+
+Examples:
+  flotilla serve --data ./flotilla-data
+  flotilla serve --data /var/lib/flotilla --config /etc/flotilla.toml --listen 0.0.0.0:8080
+  flotilla serve --config flotilla.toml --check-config")]
+    Serve(ServeArgs),
     /// Add, import, list and look into devices
     Device(DeviceArgs),
     /// Add and list firmware files
     Artifact(ArtifactArgs),
+    /// Write and check settings files
+    Config(ConfigArgs),
+    /// Show a SyncML message in another form
+    #[command(after_help = "\
+Examples:
+  flotilla convert --to json message.wbxml
+  flotilla convert --to wbxml < message.xml > message.wbxml")]
+    Convert(ConvertArgs),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:

@@ -44,16 +44,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A SHA-256 digest from its hexadecimal text.
+/// A SHA-256 digest from its hexadecimal text, with or without `sha256:` before it.
 pub(crate) fn parse_digest(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (octet, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
+    campaign::Digest::parse(text).map(|digest| digest.0)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What each command does.
 
 pub(crate) mod artifact;
+pub(crate) mod config;
+pub(crate) mod convert;
 pub(crate) mod device;
+pub(crate) mod serve;
 
 use clap::CommandFactory as _;
 
@@ -13,8 +16,11 @@ use crate::{
 /// Does what the command line asks.
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Convert(args) => convert::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut std::io::stdout());
             Ok(Exit::Ok)

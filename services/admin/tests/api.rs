@@ -1,0 +1,253 @@
+//! The API over a real socket, on the embedded store in a temporary directory.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+mod server;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use server::{Answer, Server};
+
+const NOT_FOUND: &str = "urn:flotilla:problem:not-found";
+const INVALID: &str = "urn:flotilla:problem:invalid-input";
+
+#[tokio::test]
+async fn every_bad_request_has_its_status_and_its_type() {
+    let server = Server::start().await;
+    server.post("/v1/devices", &json!({"id": "d1", "auth": "none"})).await.expect(StatusCode::CREATED);
+    for (method, path, body, status, type_) in [
+        ("GET", "/nope", "", 404, NOT_FOUND),
+        ("GET", "/v1/devices/nobody", "", 404, NOT_FOUND),
+        ("GET", "/v1/devices/nobody/tree", "", 404, NOT_FOUND),
+        ("GET", "/v1/devices/d1/tree", "", 404, NOT_FOUND),
+        ("GET", "/v1/devices/d1/tree?at=yesterday", "", 400, INVALID),
+        ("GET", "/v1/devices/d1/tree?depth=1", "", 400, INVALID),
+        ("GET", "/v1/devices/d1/history?limit=0", "", 400, INVALID),
+        ("GET", "/v1/devices/d1/diff", "", 400, INVALID),
+        ("GET", "/v1/devices?limit=0", "", 400, INVALID),
+        ("GET", "/v1/devices?limit=many", "", 400, INVALID),
+        ("GET", "/v1/devices?cursor=***", "", 400, INVALID),
+        ("DELETE", "/v1/devices", "", 405, "urn:flotilla:problem:method-not-allowed"),
+        ("POST", "/v1/devices", "", 400, INVALID),
+        ("POST", "/v1/devices", "{", 400, INVALID),
+        ("POST", "/v1/devices", "{} {}", 400, INVALID),
+        ("POST", "/v1/devices", r#"{"id":"a","auth":"digest"}"#, 400, INVALID),
+        ("POST", "/v1/devices", r#"{"id":"a","pasword":"x"}"#, 400, INVALID),
+        ("POST", "/v1/devices", r#"{"id":"a","auth":"md5","user":"u"}"#, 400, INVALID),
+        ("POST", "/v1/devices", r#"{"id":"d1","auth":"none"}"#, 409, "urn:flotilla:problem:already-exists"),
+        ("PUT", "/v1/devices/d1/tags", r#"{"tags":["a b"]}"#, 400, INVALID),
+        ("PUT", "/v1/devices/nobody/tags", r#"{"tags":[]}"#, 404, NOT_FOUND),
+        ("POST", "/v1/artifacts", "x", 400, INVALID),
+        ("POST", "/v1/artifacts?name=&version=1", "x", 400, INVALID),
+        ("GET", "/v1/artifacts/00", "", 400, INVALID),
+        ("GET", &format!("/v1/artifacts/{}", "0".repeat(64)), "", 404, NOT_FOUND),
+    ] {
+        let answer = server.send(method.parse().unwrap(), path, &[], body).await;
+        let problem = answer.problem(StatusCode::from_u16(status).unwrap());
+        assert_eq!(problem["type"], type_, "{method} {path} {body}");
+        assert_eq!(problem["instance"], path.split('?').next().unwrap(), "{method} {path}");
+        assert!(problem["trace_id"].as_str().is_some_and(|id| id.len() == 32), "{problem}");
+        assert!(!problem["detail"].as_str().unwrap_or_default().is_empty(), "{method} {path}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn bad_input_says_where_what_was_expected_and_what_came() {
+    let server = Server::start().await;
+    let answer = server.send(Method::POST, "/v1/devices", &[], r#"{"id":"a","auth":"digest"}"#).await;
+    let problem = answer.problem(StatusCode::BAD_REQUEST);
+    assert_eq!(problem["where"], "auth");
+    assert_eq!(problem["expected"], "one of `none`, `basic`, `md5`");
+    assert_eq!(problem["got"], "unknown variant `digest`");
+}
+
+#[tokio::test]
+async fn only_health_is_open_without_the_token() {
+    let server = Server::start().await;
+    for (path, header, status) in [
+        ("/health/livez", None, 200),
+        ("/health/readyz", None, 200),
+        ("/metrics", None, 401),
+        ("/v1/devices", None, 401),
+        ("/nope", None, 401),
+        ("/v1/devices", Some("Bearer wrong"), 401),
+        ("/v1/devices", Some("Basic wrong"), 401),
+        ("/v1/devices", Some(server.bearer().as_str()), 200),
+        ("/metrics", Some(server.bearer().as_str()), 200),
+    ] {
+        let headers: Vec<_> = header.map(|value| ("authorization", value)).into_iter().collect();
+        let answer = server.send_bare(Method::GET, path, &headers, "").await;
+        assert_eq!(answer.status, status, "{path} {header:?}");
+        if status == 401 {
+            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"flotilla\"");
+        }
+    }
+}
+
+#[tokio::test]
+async fn readiness_turns_false_as_soon_as_the_end_is_asked_for() {
+    let server = Server::start().await;
+    let mut connection = server.connect().await;
+    let alive = connection.send(Method::GET, "/health/readyz", &[], "").await;
+    assert_eq!(alive.status, 200);
+    server.shutdown.begin();
+    assert!(!server.shutdown.is_ready());
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_device_comes_back_without_its_secrets() {
+    let server = Server::start().await;
+    let input = json!({"id": "IMEI:1/é", "auth": "md5", "user": "u", "password": "hunter2",
+        "server_id": "srv", "server_password": "hunter3", "client_nonce": "AAEC", "tags": ["lab"]});
+    let answer = server.post("/v1/devices", &input).await.expect(StatusCode::CREATED);
+    let location = answer.header("location").to_owned();
+    assert_eq!(location, "/v1/devices/IMEI:1%2F%C3%A9");
+    let shown = server.get(&location).await.expect(StatusCode::OK);
+    for text in [&answer.text, &shown.text] {
+        assert!(!text.contains("hunter") && !text.contains("AAEC"), "{text}");
+    }
+    let device = shown.json();
+    assert_eq!(device["auth"], "md5");
+    assert_eq!(device["server_id"], "srv");
+    assert_eq!(device["tags"], json!(["lab"]));
+}
+
+#[tokio::test]
+async fn a_repeated_request_with_a_key_is_answered_as_before() {
+    let server = Server::start().await;
+    let input = json!({"id": "d1", "auth": "basic", "user": "u", "password": "p"}).to_string();
+    let key = [("idempotency-key", "k1")];
+    let first = server.send(Method::POST, "/v1/devices", &key, &input).await.expect(StatusCode::CREATED);
+    let again = server.send(Method::POST, "/v1/devices", &key, &input).await.expect(StatusCode::CREATED);
+    assert_eq!(first.json(), again.json());
+    let other = json!({"id": "d1", "auth": "basic", "user": "u", "password": "q"}).to_string();
+    server.send(Method::POST, "/v1/devices", &key, &other).await.problem(StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn tags_are_not_overwritten_by_who_read_an_older_revision() {
+    let server = Server::start().await;
+    server.post("/v1/devices", &json!({"id": "d1", "auth": "none"})).await.expect(StatusCode::CREATED);
+    let read = server.get("/v1/devices/d1").await;
+    let old = read.header("etag").to_owned();
+    let put = |tag: &str, etag: Option<String>| {
+        let body = json!({"tags": [tag]}).to_string();
+        let server = &server;
+        async move {
+            let headers: Vec<_> = etag.as_deref().map(|etag| ("if-match", etag)).into_iter().collect();
+            server.send(Method::PUT, "/v1/devices/d1/tags", &headers, &body).await
+        }
+    };
+    let new = put("a", Some(old.clone())).await.expect(StatusCode::OK).header("etag").to_owned();
+    assert_ne!(new, old);
+    put("b", Some(old.clone())).await.problem(StatusCode::PRECONDITION_FAILED);
+    put("c", Some(new)).await.expect(StatusCode::OK);
+    put("d", None).await.expect(StatusCode::OK);
+    assert_eq!(server.get("/v1/devices/d1").await.json()["tags"], json!(["d"]));
+    let fresh = server.get("/v1/devices/d1").await.header("etag").to_owned();
+    let answer = server.send(Method::GET, "/v1/devices/d1", &[("if-none-match", &fresh)], "").await;
+    assert_eq!(answer.status, 304);
+}
+
+#[tokio::test]
+async fn bulk_keeps_the_good_rows_and_names_the_bad_ones() {
+    let server = Server::start().await;
+    let rows = concat!(
+        "{\"id\":\"a\",\"auth\":\"none\"}\n",
+        "not json\n",
+        "\n",
+        "{\"id\":\"b\",\"auth\":\"md5\",\"user\":\"u\"}\n",
+        "{\"id\":\"a\",\"auth\":\"none\"}\n",
+        "{\"id\":\"a\",\"auth\":\"none\",\"tags\":[\"x\"]}\n",
+        "{\"id\":\"c\",\"auth\":\"none\"}",
+    );
+    let lines = server.bulk("/v1/devices/bulk", rows).await;
+    let results: Vec<_> = lines.iter().map(|line| (line["line"].clone(), line["result"].clone())).collect();
+    assert_eq!(
+        results,
+        [
+            (json!(1), json!("created")),
+            (json!(2), json!("invalid")),
+            (json!(4), json!("invalid")),
+            (json!(5), json!("unchanged")),
+            (json!(6), json!("conflict")),
+            (json!(7), json!("created")),
+            (Value::Null, Value::Null),
+        ]
+    );
+    assert_eq!(lines[2]["where"], "password");
+    let summary = json!({"created": 2, "unchanged": 1, "conflict": 1, "invalid": 2});
+    assert_eq!(lines[6]["summary"], summary);
+    let again = server.bulk("/v1/devices/bulk?results=bad", "{\"id\":\"a\",\"auth\":\"none\"}\n").await;
+    assert_eq!(again, [json!({"summary": {"created": 0, "unchanged": 1, "conflict": 0, "invalid": 0}})]);
+}
+
+#[tokio::test]
+async fn pages_hold_every_device_once_and_filters_leave_the_rest_out() {
+    let server = Server::start().await;
+    let mut rows = String::new();
+    for number in 0..25 {
+        let tag = if number % 5 == 0 { "lab" } else { "field" };
+        rows.push_str(&format!("{{\"id\":\"d{number:02}\",\"auth\":\"none\",\"tags\":[\"{tag}\"]}}\n"));
+    }
+    server.bulk("/v1/devices/bulk", &rows).await;
+    for (query, count) in [("?limit=10", 25), ("?limit=25", 25), ("?limit=2&tag=lab", 5), ("?tag=none", 0)] {
+        let ids = server.all_pages("/v1/devices", query).await;
+        assert_eq!(ids.len(), count, "{query}");
+        assert!(ids.is_sorted(), "{query}: {ids:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_is_stored_once_by_its_digest() {
+    let server = Server::start().await;
+    let path = "/v1/artifacts?name=router&version=2.0";
+    let first = server.send(Method::POST, path, &[], "firmware").await.expect(StatusCode::CREATED);
+    // sha256 of the text, by sha256sum
+    let digest = "c3bf47ea1f4a4a605470313cacb3a44f4a461f68c6faeab07e737610cb5ac835";
+    assert_eq!(first.json()["digest"], digest);
+    assert_eq!(first.json()["size"], 8);
+    server.send(Method::POST, path, &[], "firmware").await.expect(StatusCode::OK);
+    let list = server.get("/v1/artifacts").await.json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(server.get(&format!("/v1/artifacts/{digest}")).await.json()["name"], "router");
+    let big = "x".repeat(server::ARTIFACT_BYTES_MAX + 1);
+    let answer = server.send(Method::POST, "/v1/artifacts?name=big&version=1", &[], &big).await;
+    assert_eq!(answer.problem(StatusCode::PAYLOAD_TOO_LARGE)["type"], "urn:flotilla:problem:too-large");
+}
+
+#[tokio::test]
+async fn a_tree_is_read_now_and_as_it_was() {
+    use dm_protocol::DevId;
+    use dm_tree::{Change, Leaf};
+    use storage::SnapshotStore as _;
+
+    let server = Server::start().await;
+    server.post("/v1/devices", &json!({"id": "d1", "auth": "none"})).await.expect(StatusCode::CREATED);
+    let leaf = |uri: &str, value: &str| Change::Leaf {
+        uri: uri.to_owned(),
+        leaf: Leaf { value: value.as_bytes().into(), ..Leaf::default() },
+    };
+    let id = DevId::parse("d1").unwrap();
+    for (at, version) in [("2026-01-01T00:00:00Z", "1.0"), ("2026-02-01T00:00:00Z", "2.0")] {
+        let delta = vec![leaf("DevDetail/FwV", version), leaf("DevInfo/Man", "Acme")];
+        let tenant = storage::TenantId::default();
+        server.store.apply(&tenant, &id, at.parse().unwrap(), &delta).await.unwrap();
+    }
+    let version = |answer: &Answer| {
+        let tree = answer.json();
+        let nodes = tree["nodes"].as_array().unwrap().clone();
+        nodes.iter().find(|node| node["uri"] == "DevDetail/FwV").unwrap()["value"].clone()
+    };
+    assert_eq!(version(&server.get("/v1/devices/d1/tree").await), "2.0");
+    assert_eq!(version(&server.get("/v1/devices/d1/tree?at=2026-01-15T00:00:00Z").await), "1.0");
+    let subtree = server.get("/v1/devices/d1/tree?uri=./DevInfo").await.json();
+    let uris: Vec<_> = subtree["nodes"].as_array().unwrap().iter().map(|node| node["uri"].clone()).collect();
+    assert!(uris.contains(&json!("DevInfo/Man")) && !uris.contains(&json!("DevDetail/FwV")), "{uris:?}");
+    let diff = server.get("/v1/devices/d1/diff?from=2026-01-15T00:00:00Z").await.json();
+    assert_eq!(diff["changes"].as_array().map(Vec::len), Some(1), "{diff}");
+    assert_eq!(diff["changes"][0]["value"], "2.0");
+    let history = server.get("/v1/devices/d1/history").await.json();
+    assert_eq!(history["snapshots"].as_array().map(Vec::len), Some(2));
+}

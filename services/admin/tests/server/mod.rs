@@ -1,0 +1,175 @@
+//! A server in this process and a client of it that hides nothing.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use admin_service::{Services, Token};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use service_kit::{
+    Metrics, Shutdown,
+    settings::{AdminSettings, Octets},
+};
+use storage::{Embedded, TenantId};
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) const ARTIFACT_BYTES_MAX: usize = 4096;
+
+pub(crate) struct Server {
+    pub(crate) store: Arc<Embedded>,
+    pub(crate) shutdown: Shutdown,
+    address: SocketAddr,
+    token: Token,
+    task: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Embedded::open(folder.path(), &storage::embedded::Options::default()).unwrap());
+        let token = Token::read_or_make(&folder.path().join(admin_service::TOKEN_FILE)).unwrap();
+        let services = Services {
+            tenant: TenantId::default(),
+            devices: store.clone(),
+            snapshots: store.clone(),
+            jobs: store.clone(),
+            artifacts: store.clone(),
+            metrics: Metrics::new("test"),
+        };
+        let settings = AdminSettings {
+            artifact_bytes_max: Octets::of(ARTIFACT_BYTES_MAX as u64),
+            ..AdminSettings::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        shutdown.set_ready();
+        let (stop, given) = (shutdown.clone(), Some(token.clone()));
+        let task =
+            tokio::spawn(async move { admin_service::run(&settings, services, given, listener, stop).await });
+        Self { store, shutdown, address, token, task, _folder: folder }
+    }
+
+    /// Waits for the server to end by itself.
+    pub(crate) async fn ended(self) {
+        tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("it drains").unwrap();
+    }
+
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token.reveal())
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Connection(sender)
+    }
+
+    pub(crate) async fn send_bare(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        self.connect().await.send(method, path, headers, body).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let bearer = self.bearer();
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        self.send_bare(method, path, &all, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &[("content-type", "application/json")], &body.to_string()).await
+    }
+
+    pub(crate) async fn bulk(&self, path: &str, rows: &str) -> Vec<Value> {
+        let headers = [("content-type", "application/x-ndjson")];
+        let answer = self.send(Method::POST, path, &headers, rows).await.expect(StatusCode::OK);
+        answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The ids of all pages of a list.
+    pub(crate) async fn all_pages(&self, path: &str, query: &str) -> Vec<String> {
+        let (mut ids, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}{query}{cursor}")).await.expect(StatusCode::OK).json();
+            let items = page["items"].as_array().unwrap();
+            ids.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return ids,
+            }
+        }
+    }
+}
+
+pub(crate) struct Connection(SendRequest<Full<Bytes>>);
+
+impl Connection {
+    pub(crate) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn expect(self, status: StatusCode) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// The problem of an error answer.
+    pub(crate) fn problem(&self, status: StatusCode) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], status.as_u16());
+        problem
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+}

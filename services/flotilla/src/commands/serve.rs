@@ -1,0 +1,154 @@
+//! `flotilla serve`: every role in one process, on the embedded store.
+
+use std::{
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use admin_service::{TOKEN_FILE, Token};
+use anyhow::Context as _;
+use clap::Args;
+use service_kit::{Metrics, Settings, Shutdown, settings::AdminSettings, telemetry};
+use storage::{Embedded, TenantId};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// The data directory; made when it is not there [default: flotilla-data]
+    #[arg(long, env = "FLOTILLA_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A settings file; `flotilla config example` shows every key
+    #[arg(long, env = "FLOTILLA_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where devices connect; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where operators connect; port 0 takes a free one [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
+    /// Check the settings and end
+    #[arg(long)]
+    check_config: bool,
+    /// Drain and end when standard input ends: for a parent process that must not leave a server behind
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
+    let settings = load(args)?;
+    if args.check_config {
+        output::print_line("the settings are good")?;
+        return Ok(Exit::Ok);
+    }
+    telemetry::init(&settings.telemetry).map_err(Failure::error)?;
+    let shutdown = Shutdown::new();
+    if args.until_stdin_ends {
+        end_with_stdin(shutdown.clone());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    runtime.block_on(serve(settings, shutdown))?;
+    Ok(Exit::Ok)
+}
+
+/// File, then environment, then flags.
+fn load(args: &ServeArgs) -> Result<Settings, Failure> {
+    let mut flags = Vec::new();
+    let mut flag = |key: &str, value: Option<String>| {
+        flags.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    flag("storage.data", args.data.as_ref().map(|data| data.display().to_string()));
+    flag("session.listen", args.listen.map(|address| address.to_string()));
+    flag("admin.listen", args.admin_listen.map(|address| address.to_string()));
+    Settings::load(args.config.as_deref(), std::env::vars(), flags)
+        .map_err(|errors| Failure::error(format!("the settings cannot be used\n{errors}")))
+}
+
+/// Asks for the end once standard input has ended. A thread of its own, because a read of standard input cannot be
+/// taken back and would hold up the runtime's end.
+fn end_with_stdin(shutdown: Shutdown) {
+    std::thread::spawn(move || {
+        let mut sink = [0; 256];
+        let mut stdin = io::stdin().lock();
+        while matches!(stdin.read(&mut sink), Ok(1..)) {}
+        shutdown.begin();
+    });
+}
+
+async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let data = settings.storage.data.clone();
+    let store = tokio::task::spawn_blocking({
+        let data = data.clone();
+        move || Embedded::open(&data, &storage::Options::default())
+    })
+    .await??;
+    let token = token(&settings.admin, &data)?;
+    let device_listener = bind(settings.session.listen, "session.listen").await?;
+    let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
+    let (device_address, admin_address) = (device_listener.local_addr()?, admin_listener.local_addr()?);
+
+    let store = Arc::new(store);
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let services = admin_service::Services {
+        tenant: TenantId::default(),
+        devices: store.clone(),
+        snapshots: store.clone(),
+        jobs: store.clone(),
+        artifacts: store.clone(),
+        metrics: metrics.clone(),
+    };
+    let mut roles = JoinSet::new();
+    let admin = settings.admin.clone();
+    let stop = shutdown.clone();
+    roles.spawn(async move { admin_service::run(&admin, services, token, admin_listener, stop).await });
+
+    let signals = tokio::spawn({
+        let (shutdown, deadline) = (shutdown.clone(), settings.shutdown.deadline.value());
+        async move { shutdown.run(deadline).await }
+    });
+    let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
+    announce(&format!("device listener  {scheme}://{device_address}/dm"))?;
+    announce(&format!("admin listener   http://{admin_address}"))?;
+    shutdown.set_ready();
+    tracing::info!(%device_address, %admin_address, data = %data.display(), "serving");
+
+    let mut ended_early = false;
+    while let Some(role) = roles.join_next().await {
+        // A role that ends by itself leaves half a server, so the others end too.
+        ended_early |= !shutdown.is_draining() || role.is_err();
+        shutdown.begin();
+    }
+    shutdown.cut();
+    signals.await.context("the signal handler failed")??;
+    tracing::info!("ended");
+    anyhow::ensure!(!ended_early, "a part of the server ended by itself; its log says why");
+    Ok(())
+}
+
+fn announce(line: &str) -> anyhow::Result<()> {
+    output::print_line(line).map_err(|failure| anyhow::anyhow!("{failure}"))
+}
+
+fn token(settings: &AdminSettings, data: &Path) -> anyhow::Result<Option<Token>> {
+    if !settings.token_required {
+        tracing::warn!("the admin listener asks for no token");
+        return Ok(None);
+    }
+    match &settings.token_file {
+        Some(path) => Ok(Some(Token::read(path)?)),
+        None => Ok(Some(Token::read_or_make(&data.join(TOKEN_FILE))?)),
+    }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address} ({key})"))
+}

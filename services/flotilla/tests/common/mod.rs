@@ -1,0 +1,94 @@
+//! The binary as a child process.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+pub(crate) fn flotilla() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flotilla"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLOTILLA")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    child: Child,
+    /// The device listener's URL.
+    #[expect(dead_code, reason = "not every test talks as a device")]
+    pub(crate) devices: String,
+    pub(crate) admin: String,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut child = flotilla()
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = |prefix: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).expect("it can be read");
+            line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix}, got {line:?}")).trim().to_owned()
+        };
+        let devices = line("device listener  ");
+        let admin = line("admin listener   ");
+        Self { child, devices, admin, _stdout: stdout }
+    }
+
+    /// Asks for the end by SIGTERM and waits for it.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
+        assert!(sent.success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a client command against a server.
+pub(crate) fn client(server: &Server, data: &Path, args: &[&str], stdin: &str) -> Output {
+    let mut child = flotilla()
+        .args(args)
+        .args(["--server", &server.admin, "--data"])
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // A command that reads nothing may have ended by now.
+    let _ = child.stdin.take().expect("it is piped").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it is text")
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it is text")
+}

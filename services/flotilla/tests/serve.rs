@@ -1,0 +1,134 @@
+//! The server and its client commands, as processes.
+
+mod common;
+
+use common::{Server, client, flotilla, stderr, stdout};
+
+#[test]
+fn what_was_added_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
+    let added = client(
+        &server,
+        &data,
+        &["device", "add", "--id", "IMEI:1", "--auth", "md5", "--user", "u", "--password-file", "-"],
+        "hunter2\n",
+    );
+    assert!(added.status.success(), "{}", stderr(&added));
+    assert!(!stdout(&added).contains("hunter2"));
+    assert_eq!(server.terminate().code(), Some(0));
+
+    let server = Server::start(&data);
+    let shown = client(&server, &data, &["device", "show", "IMEI:1", "-o", "json"], "");
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let device: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!((&device["id"], &device["auth"], &device["user"]), (&"IMEI:1".into(), &"md5".into(), &"u".into()));
+    assert_eq!(server.terminate().code(), Some(0));
+}
+
+#[test]
+fn exit_codes_say_what_went_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let run = |args: &[&str]| client(&server, folder.path(), args, "");
+    for (args, code) in [
+        (&["device", "add", "--id", "d1", "--auth", "none"][..], 0),
+        (&["device", "add", "--id", "d1", "--auth", "none"], 4),
+        (&["device", "add", "--id", "d2", "--auth", "md5"], 2),
+        (&["device", "add", "--id", "d2", "--auth", "md5", "--user", "u"], 1),
+        (&["device", "show", "nobody"], 3),
+        (&["device", "tree", "d1"], 3),
+        (&["device", "list"], 0),
+        (&["device", "frobnicate"], 2),
+        (&["device", "list", "--token", "wrong"], 1),
+        (&["artifact", "add", "/nowhere/fw.bin", "--name", "fw", "--version", "1"], 1),
+        (&["artifact", "list"], 0),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}{}", stdout(&output), stderr(&output));
+    }
+    let nobody = flotilla().args(["device", "list", "--server", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("hint: start one with"), "{}", stderr(&nobody));
+}
+
+#[test]
+fn an_import_reports_bad_rows_by_their_line_and_keeps_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let file = folder.path().join("roster.csv");
+    std::fs::write(
+        &file,
+        "id,auth,user,password,tags\n\
+         a,md5,u,p,x;y\n\
+         b,digest,u,p,\n\
+         c,md5,u\n\
+         \n\
+         d,none,,,\n\
+         a,none,,,\n",
+    )
+    .unwrap();
+    let path = file.to_str().unwrap();
+    let imported = client(&server, folder.path(), &["device", "import", path], "");
+    assert_eq!(imported.status.code(), Some(1));
+    let errors = stderr(&imported);
+    let reported: Vec<_> = errors.lines().collect();
+    assert_eq!(reported.len(), 3, "{errors}");
+    assert!(reported[0].starts_with(&format!("{path}:3: auth: expected one of")), "{errors}");
+    assert!(reported[1].starts_with(&format!("{path}:4: expected 5 columns, got 3")), "{errors}");
+    assert!(reported[2].starts_with(&format!("{path}:7: device a is there already")), "{errors}");
+    assert!(stdout(&imported).starts_with("5 rows: 2 added, 1 in conflict, 2 not valid"), "{}", stdout(&imported));
+
+    let again = client(&server, folder.path(), &["device", "import", path, "--lenient", "-o", "json"], "");
+    assert_eq!(again.status.code(), Some(0));
+    let summary: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&summary["created"], &summary["unchanged"]), (&0.into(), &2.into()), "{summary}");
+
+    let rows = "{\"id\":\"e\",\"auth\":\"none\"}\n{\"id\":\n";
+    let piped = client(&server, folder.path(), &["device", "import", "-"], rows);
+    assert_eq!(piped.status.code(), Some(1));
+    assert!(stderr(&piped).starts_with("-:2: "), "{}", stderr(&piped));
+    let list = client(&server, folder.path(), &["device", "list", "--limit", "0", "-o", "json"], "");
+    let devices: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    let ids: Vec<_> = devices.as_array().unwrap().iter().map(|device| device["id"].clone()).collect();
+    assert_eq!(ids, ["a", "d", "e"]);
+}
+
+#[test]
+fn settings_are_checked_before_anything_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("flotilla.toml");
+    std::fs::write(&config, "[session]\nlissten = \"x\"\n[admin]\ntoken_required = 7\n").unwrap();
+    let data = folder.path().join("data");
+    let checked =
+        flotilla().args(["serve", "--check-config", "--data"]).arg(&data).arg("--config").arg(&config).output();
+    let checked = checked.unwrap();
+    assert_eq!(checked.status.code(), Some(1));
+    for key in ["session.lissten", "admin.token_required"] {
+        assert!(stderr(&checked).contains(key), "{}", stderr(&checked));
+    }
+    assert!(!data.exists());
+    let example = flotilla().args(["config", "example"]).output().unwrap();
+    std::fs::write(&config, &example.stdout).unwrap();
+    let good = flotilla().args(["config", "check"]).arg(&config).output().unwrap();
+    assert!(good.status.success(), "{}", stderr(&good));
+}
+
+#[test]
+fn a_message_is_shown_in_every_form() {
+    let xml = "<SyncML><SyncHdr><MsgID>1</MsgID></SyncHdr><SyncBody><Final/></SyncBody></SyncML>";
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("m.xml"), folder.path().join("m.wbxml"));
+    std::fs::write(&from, xml).unwrap();
+    let wbxml = flotilla().args(["convert", "--to", "wbxml"]).arg(&from).output().unwrap();
+    assert!(wbxml.status.success(), "{}", stderr(&wbxml));
+    assert!(wbxml.stdout.starts_with(&[0x02]), "{:02x?}", wbxml.stdout);
+    std::fs::write(&to, &wbxml.stdout).unwrap();
+    let json = flotilla().args(["convert", "--to", "json"]).arg(&to).output().unwrap();
+    let message: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(message["SyncHdr"]["MsgID"], 1);
+    std::fs::write(&to, "neither").unwrap();
+    let refused = flotilla().args(["convert", "--to", "json"]).arg(&to).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+}
