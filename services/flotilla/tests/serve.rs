@@ -1,4 +1,5 @@
 //! The server and its client commands, as processes.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;
 
@@ -23,7 +24,10 @@ fn what_was_added_is_there_after_a_restart() {
     let shown = client(&server, &data, &["device", "show", "IMEI:1", "-o", "json"], "");
     assert!(shown.status.success(), "{}", stderr(&shown));
     let device: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!((&device["id"], &device["auth"], &device["user"]), (&"IMEI:1".into(), &"md5".into(), &"u".into()));
+    assert_eq!(
+        (&device["id"], &device["auth"], &device["user"]),
+        (&"IMEI:1".into(), &"md5".into(), &"u".into())
+    );
     assert_eq!(server.terminate().code(), Some(0));
 }
 
@@ -78,7 +82,11 @@ fn an_import_reports_bad_rows_by_their_line_and_keeps_the_rest() {
     assert!(reported[0].starts_with(&format!("{path}:3: auth: expected one of")), "{errors}");
     assert!(reported[1].starts_with(&format!("{path}:4: expected 5 columns, got 3")), "{errors}");
     assert!(reported[2].starts_with(&format!("{path}:7: device a is there already")), "{errors}");
-    assert!(stdout(&imported).starts_with("5 rows: 2 added, 1 in conflict, 2 not valid"), "{}", stdout(&imported));
+    assert!(
+        stdout(&imported).starts_with("5 rows: 2 added, 1 in conflict, 2 not valid"),
+        "{}",
+        stdout(&imported)
+    );
 
     let again = client(&server, folder.path(), &["device", "import", path, "--lenient", "-o", "json"], "");
     assert_eq!(again.status.code(), Some(0));
@@ -101,8 +109,12 @@ fn settings_are_checked_before_anything_opens() {
     let config = folder.path().join("flotilla.toml");
     std::fs::write(&config, "[session]\nlissten = \"x\"\n[admin]\ntoken_required = 7\n").unwrap();
     let data = folder.path().join("data");
-    let checked =
-        flotilla().args(["serve", "--check-config", "--data"]).arg(&data).arg("--config").arg(&config).output();
+    let checked = flotilla()
+        .args(["serve", "--check-config", "--data"])
+        .arg(&data)
+        .arg("--config")
+        .arg(&config)
+        .output();
     let checked = checked.unwrap();
     assert_eq!(checked.status.code(), Some(1));
     for key in ["session.lissten", "admin.token_required"] {

@@ -88,7 +88,7 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let data = settings.storage.data.clone();
     let store = tokio::task::spawn_blocking({
         let data = data.clone();
-        move || Embedded::open(&data, &storage::Options::default())
+        move || Embedded::open(&data, &storage::embedded::Options::default())
     })
     .await??;
     let token = token(&settings.admin, &data)?;

@@ -38,7 +38,10 @@ impl Server {
         let mut line = |prefix: &str| {
             let mut line = String::new();
             stdout.read_line(&mut line).expect("it can be read");
-            line.strip_prefix(prefix).unwrap_or_else(|| panic!("expected {prefix}, got {line:?}")).trim().to_owned()
+            line.strip_prefix(prefix)
+                .unwrap_or_else(|| panic!("expected {prefix}, got {line:?}"))
+                .trim()
+                .to_owned()
         };
         let devices = line("device listener  ");
         let admin = line("admin listener   ");
