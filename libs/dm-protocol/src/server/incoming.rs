@@ -69,7 +69,10 @@ impl ServerSession {
                 }
             }
         }
-        if is_final || self.step.object_lost {
+        // Whoever has more of an object to send is not done, also when it says so.
+        let has_object = self.record.inbound.as_ref().is_some_and(|inbound| !inbound.discarding);
+        self.step.is_open |= has_object && !goes_on;
+        if (is_final && !has_object) || self.step.object_lost {
             self.close_package();
         }
         if aborted {
@@ -221,7 +224,7 @@ impl ServerSession {
         if !goes_on {
             self.break_off_inbound();
             if !item.more_data {
-                self.step.progress = true;
+                self.step.progress |= matches!(what, InboundOf::Value { .. });
                 self.deliver(input, what, data);
                 return None;
             }
@@ -236,7 +239,8 @@ impl ServerSession {
         let lost = self.record.inbound.as_ref().map(|open| open.what.clone());
         match Inbound::push(&mut self.record.inbound, data, item.more_data) {
             Chunk::Accepted => {
-                self.step.progress = true;
+                // To begin objects for ever would be no progress; to go on with one comes to its end.
+                self.step.progress |= goes_on;
                 Some(StatusCode::CHUNK_ACCEPTED)
             }
             Chunk::Complete(inbound) => {

@@ -7,8 +7,6 @@ use syncml::{Alert, Command, Data, Encoding, Group, Item, ItemCommand, Location,
 use super::{Draft, DraftItem, DraftValue, EnqueueError};
 use crate::auth;
 
-/// The most octets of an artifact that are asked for at once.
-pub(crate) const CHUNK_MAX: u64 = 256 << 10;
 /// How deep Sequence and Atomic may stand in each other.
 const DEPTH_MAX: usize = 4;
 /// Commands in one group, with all inside.

@@ -15,8 +15,12 @@ use crate::auth;
 
 /// What a device that states less is taken to mean (every message has a header to carry).
 const MSG_SIZE_MIN: u32 = 512;
-/// Room that is kept free for an alert 1222, 1223 or 1225.
-const ALERT_ROOM: usize = 200;
+/// Octets of an alert 1222 or 1223, and of a 1225 without the address in it.
+const ALERT_ROOM: usize = 160;
+/// Statuses that may wait for a later message. A device that takes so small messages does not send more commands.
+const OWED_KEPT_MAX: usize = 64;
+/// Below this many octets a message is written without the parts that no device needs.
+const LEAN_BELOW: usize = 2048;
 
 /// What became of the commands in an answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +34,7 @@ impl ServerSession {
     /// Writes the answer to the message that was handled last, and keeps it in the record.
     ///
     /// There always is an answer. It is at most as large as the device's `MaxMsgSize` (or 512 octets, if that
-    /// is more) and [`Settings::reply_size_max`] allow, unless the header with its Status alone is larger.
+    /// is more) and [`Settings::reply_size_max`] allow, unless the header with one or two Statuses is larger.
     pub fn write_reply(&mut self, settings: &Settings, out: &mut Vec<u8>) {
         match self.step.reply {
             Reply::Kept => out.extend_from_slice(&self.record.reply),
@@ -58,8 +62,8 @@ impl ServerSession {
         let closing = self.is_over() || (self.may_send() && self.is_idle());
         let (mut writer, mut next_id) = self.begin(settings, out, closing, limit);
         let owed = std::mem::take(&mut self.record.owed);
-        let told = push_owed(&mut writer, &owed, &mut next_id, limit.saturating_sub(ALERT_ROOM));
-        self.record.owed = owed.get(told..).unwrap_or_default().to_vec();
+        let told = push_owed(&mut writer, &owed, &mut next_id, limit.saturating_sub(self.alert_room()));
+        self.record.owed = owed.into_iter().skip(told).take(OWED_KEPT_MAX).collect();
         self.push_alerts(&mut writer, &mut next_id);
         let mut written = Written::default();
         if self.may_send() && self.record.owed.is_empty() {
@@ -78,8 +82,15 @@ impl ServerSession {
         }
     }
 
+    /// Octets to keep free for the alerts that must be in the answer.
+    fn alert_room(&self) -> usize {
+        let broken = self.step.broken_object.as_ref().map_or(0, |uri| uri.len() + ALERT_ROOM);
+        let open = if self.step.is_open || self.step.abort { ALERT_ROOM } else { 0 };
+        broken + open
+    }
+
     /// The most octets that the answer may have.
-    fn limit(&self, settings: &Settings) -> usize {
+    pub(crate) fn limit(&self, settings: &Settings) -> usize {
         let stated = self.record.max_msg_size.unwrap_or(u32::MAX).max(MSG_SIZE_MIN);
         usize::try_from(stated.min(settings.reply_size_max.max(MSG_SIZE_MIN))).unwrap_or(usize::MAX)
     }
@@ -116,7 +127,7 @@ impl ServerSession {
             ver_dtd: record.version.ver_dtd().into(),
             ver_proto: record.version.ver_proto().into(),
             session_id: record.session_id.as_ref().into(),
-            msg_id: record.reply_msg_id,
+            msg_id: record.reply_msg_id.max(1),
             target: Location { loc_uri: record.device.as_str().into(), loc_name: None },
             source: Location {
                 loc_uri: server_id.unwrap_or(&settings.server_uri).into(),
@@ -205,7 +216,7 @@ impl ServerSession {
     ) -> Written {
         let mut written = Written::default();
         if let Some(outbound) = self.record.outbound.take() {
-            self.push_chunk(writer, next_id, limit, outbound, &mut written);
+            self.push_chunk(writer, next_id, (limit, crowded), outbound, &mut written);
         }
         while !written.unfinished {
             let Some(waiting) = self.record.queue.pop_front() else { break };
@@ -220,7 +231,7 @@ impl ServerSession {
                 break;
             } else if is_artifact || is_splittable(&waiting.draft) {
                 let outbound = Outbound { tag: waiting.tag, draft: waiting.draft, sent: 0 };
-                self.push_chunk(writer, next_id, limit, outbound, &mut written);
+                self.push_chunk(writer, next_id, (limit, crowded), outbound, &mut written);
             } else {
                 self.make_room(waiting, crowded, &mut written);
             }
@@ -306,11 +317,12 @@ impl ServerSession {
         &mut self,
         writer: &mut Writer<'_>,
         next_id: &mut u32,
-        limit: usize,
+        (limit, crowded): (usize, bool),
         mut outbound: Outbound,
         written: &mut Written,
     ) {
         let encoding = self.record.encoding;
+        self.record.outstanding.retain(|sent| sent.part != Part::Chunk);
         let Some(item) = outbound.draft.item() else { return };
         let total = item.value_len();
         let left = usize::try_from(total.saturating_sub(outbound.sent)).unwrap_or(usize::MAX);
@@ -324,6 +336,12 @@ impl ServerSession {
         let is_first = outbound.sent == 0;
         let taken = fit(writer, &outbound.draft, encoding, (*next_id, limit), available, (left, is_first));
         let Some(taken) = taken else {
+            if !available.is_empty() && crowded && self.record.package != OwnPackage::Continuing {
+                // The Statuses left no room; the next message has few.
+                self.record.outbound = Some(outbound);
+                written.unfinished = true;
+                return;
+            }
             // Either there is no room for a single octet, or the artifact cannot be read any more.
             let code = if available.is_empty() && left > 0 {
                 StatusCode::NOT_EXECUTED
@@ -350,9 +368,6 @@ impl ServerSession {
     }
 }
 
-/// Below this many octets a message is written without the parts that no device needs.
-const LEAN_BELOW: usize = 2048;
-
 /// Writes as much of `available` as fits; gives how much that is, or `None` where it would be nothing.
 fn fit(
     writer: &mut Writer<'_>,
@@ -371,7 +386,8 @@ fn fit(
         Some(writer.size_if_finished(true))
     };
     let empty = push(&[])?;
-    let room = limit.checked_sub(empty + 8)?;
+    // An OPAQUE states its length in one octet more, or two.
+    let room = limit.saturating_sub(empty + 2);
     let is_octets = item.format == dm_tree::Format::Bin;
     let mut length =
         if item.is_base64(encoding) { room / 4 * 3 } else { room }.min(available.len()).min(left);
@@ -416,7 +432,8 @@ fn push_owed(writer: &mut Writer<'_>, owed: &[Owed], next_id: &mut u32, limit: u
     for (index, owed) in owed.iter().enumerate() {
         let mark = writer.mark();
         writer.push(&owed_status(owed, *next_id));
-        if writer.size_if_finished(true) > limit {
+        // One is written at least, or the session would not come forward.
+        if index > 0 && writer.size_if_finished(true) > limit {
             writer.rollback(mark);
             return index;
         }

@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) hdr: HdrStatus,
     /// Of the message that is answered.
     pub(crate) msg_ref: u32,
+    /// The most octets of the answer.
+    pub(crate) limit: usize,
     pub(crate) credential: Option<Credential>,
     /// The server's identity towards this device, where its account names one.
     pub(crate) server_id: Option<String>,
@@ -352,6 +354,7 @@ impl ServerSession {
             self.record.max_msg_size = size.or(self.record.max_msg_size);
             self.record.max_obj_size = meta.max_obj_size.or(self.record.max_obj_size);
         }
+        self.step.limit = self.limit(settings);
         self.authenticate_and_handle(settings, input);
     }
 
@@ -462,9 +465,12 @@ impl ServerSession {
             _ => return None,
         };
         let DraftValue::Artifact { digest, size } = draft.item()?.value else { return None };
-        let room = u64::from(self.record.max_msg_size.unwrap_or(u32::MAX).max(512));
-        let left = size.saturating_sub(offset);
-        let len = usize::try_from(left.min(room).min(super::outbound::CHUNK_MAX)).unwrap_or(usize::MAX);
+        let room = if draft.item()?.is_base64(self.record.encoding) {
+            self.step.limit / 4 * 3
+        } else {
+            self.step.limit
+        };
+        let len = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(room);
         self.step.chunk_asked = true;
         Some(Event::WantsChunk { digest, offset, len })
     }
