@@ -5,6 +5,7 @@ mod campaigns;
 mod device;
 pub mod embedded;
 mod error;
+pub mod faults;
 mod jobs;
 mod key;
 pub mod laws;
