@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    artifact::ArtifactArgs, config::ConfigArgs, convert::ConvertArgs, device::DeviceArgs, serve::ServeArgs,
+    artifact::ArtifactArgs, campaign::CampaignArgs, config::ConfigArgs, convert::ConvertArgs,
+    device::DeviceArgs, serve::ServeArgs,
 };
 
 /// An OMA Device Management server for fleets of millions, and its command line.
@@ -46,6 +47,8 @@ Examples:
     Device(DeviceArgs),
     /// Add and list firmware files
     Artifact(ArtifactArgs),
+    /// Create, start, watch and stop campaigns
+    Campaign(CampaignArgs),
     /// Write and check settings files
     Config(ConfigArgs),
     /// Show a SyncML message in another form

@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     NotFound = 3,
     /// There is one already, or its state does not allow it.
     Conflict = 4,
-    /// A campaign was held by its gate, was stopped, or ended with devices that failed.
+    /// A campaign that was watched was stopped, or is held by a gate.
     CampaignFailed = 5,
 }
 

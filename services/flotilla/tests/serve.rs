@@ -31,6 +31,45 @@ fn what_was_added_is_there_after_a_restart() {
     assert_eq!(server.terminate().code(), Some(0));
 }
 
+/// Package 1 of a device that proves nothing.
+const PACKAGE_1: &str = "<SyncML xmlns='SYNCML:SYNCML1.2'><SyncHdr><VerDTD>1.2</VerDTD><VerProto>DM/1.2</VerProto>\
+    <SessionID>1</SessionID><MsgID>1</MsgID><Target><LocURI>http://127.0.0.1/dm</LocURI></Target>\
+    <Source><LocURI>urn:test:1</LocURI></Source></SyncHdr><SyncBody>\
+    <Alert><CmdID>1</CmdID><Data>1201</Data></Alert><Replace><CmdID>2</CmdID>\
+    <Item><Source><LocURI>./DevInfo/DevId</LocURI></Source><Data>urn:test:1</Data></Item>\
+    <Item><Source><LocURI>./DevInfo/Man</LocURI></Source><Data>Acme</Data></Item>\
+    <Item><Source><LocURI>./DevInfo/Mod</LocURI></Source><Data>R1</Data></Item>\
+    <Item><Source><LocURI>./DevInfo/DmV</LocURI></Source><Data>1.2</Data></Item>\
+    <Item><Source><LocURI>./DevInfo/Lang</LocURI></Source><Data>en</Data></Item>\
+    </Replace><Final/></SyncBody></SyncML>";
+
+#[test]
+fn what_a_device_says_of_itself_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = Server::start(data);
+    let run = |args: &[&str]| {
+        let output = client(&server, data, args, "");
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    run(&["device", "add", "--id", "urn:test:1", "--auth", "none"]);
+    let answer = ureq::post(&server.devices)
+        .header("content-type", "application/vnd.syncml.dm+xml")
+        .send(PACKAGE_1)
+        .unwrap()
+        .into_body()
+        .read_to_string()
+        .unwrap();
+    assert!(answer.contains("<Data>212</Data>") || answer.contains("<Data>200</Data>"), "{answer}");
+    let list = run(&["device", "list"]);
+    assert!(list.lines().any(|line| line.starts_with("urn:test:1") && line.contains("Acme   R1")), "{list}");
+    let tree = run(&["device", "tree", "urn:test:1", "--uri", "./DevInfo"]);
+    assert!(tree.lines().any(|line| line.starts_with("./DevInfo/Man") && line.ends_with("Acme")), "{tree}");
+    let history = run(&["device", "history", "urn:test:1"]);
+    assert!(history.starts_with("TREE SINCE"), "{history}");
+}
+
 #[test]
 fn exit_codes_say_what_went_wrong() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 //! Nothing here carries a secret outwards: credentials go in as [`Secret`] and never come back.
 
 mod artifact;
+mod campaign;
 mod device;
 mod page;
 mod problem;
@@ -11,6 +12,9 @@ mod tree;
 
 pub use artifact::ArtifactView;
 pub(crate) use artifact::parse_digest;
+pub use campaign::{
+    CampaignView, EventsView, ExplainView, MemberView, PauseView, PreviewView, VerifyView, WaveView,
+};
 pub(crate) use device::check_tags;
 pub use device::{
     AuthScheme, BulkCounts, BulkLine, BulkResult, BulkRow, DeviceInput, DeviceView, InputError, TagsInput,

@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod artifact;
+pub(crate) mod campaign;
 pub(crate) mod config;
 pub(crate) mod convert;
 pub(crate) mod device;
@@ -17,6 +18,7 @@ use crate::{
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Campaign(args) => campaign::run(args),
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),

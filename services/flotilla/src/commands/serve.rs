@@ -107,9 +107,21 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         metrics: metrics.clone(),
     };
     let mut roles = JoinSet::new();
-    let admin = settings.admin.clone();
-    let stop = shutdown.clone();
-    roles.spawn(async move { admin_service::run(&admin, services, token, admin_listener, stop).await });
+    let stores = session_service::Stores::of((*store).clone());
+    roles.spawn({
+        let (settings, shutdown) = (settings.clone(), shutdown.clone());
+        async move {
+            let run = session_service::run(&settings, stores, device_listener, &metrics, shutdown).await;
+            run.context("the device front-end could not run")
+        }
+    });
+    roles.spawn({
+        let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
+        async move {
+            admin_service::run(&settings, services, token, admin_listener, shutdown).await;
+            Ok(())
+        }
+    });
 
     let signals = tokio::spawn({
         let (shutdown, deadline) = (shutdown.clone(), settings.shutdown.deadline.value());
@@ -121,17 +133,23 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.set_ready();
     tracing::info!(%device_address, %admin_address, data = %data.display(), "serving");
 
-    let mut ended_early = false;
+    let mut outcome = Ok(());
     while let Some(role) = roles.join_next().await {
+        let ended_by_itself = !shutdown.is_draining();
         // A role that ends by itself leaves half a server, so the others end too.
-        ended_early |= !shutdown.is_draining() || role.is_err();
         shutdown.begin();
+        match role.context("a part of the server failed").flatten() {
+            Ok(()) if ended_by_itself => {
+                outcome = Err(anyhow::anyhow!("a part of the server ended by itself"));
+            }
+            Ok(()) => {}
+            Err(error) => outcome = Err(error),
+        }
     }
     shutdown.cut();
     signals.await.context("the signal handler failed")??;
     tracing::info!("ended");
-    anyhow::ensure!(!ended_early, "a part of the server ended by itself; its log says why");
-    Ok(())
+    outcome
 }
 
 fn announce(line: &str) -> anyhow::Result<()> {

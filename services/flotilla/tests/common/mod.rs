@@ -20,7 +20,6 @@ pub(crate) fn flotilla() -> Command {
 pub(crate) struct Server {
     child: Child,
     /// The device listener's URL.
-    #[expect(dead_code, reason = "not every test talks as a device")]
     pub(crate) devices: String,
     pub(crate) admin: String,
     _stdout: BufReader<ChildStdout>,

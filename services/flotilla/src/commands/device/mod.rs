@@ -78,6 +78,12 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
+    /// Say what a device is waiting for in each campaign it is in
+    #[command(after_help = "Example:\n  flotilla device explain IMEI:490154203237518")]
+    Explain {
+        /// Its name
+        id: String,
+    },
     /// Set a device's tags
     #[command(after_help = "\
 Examples:
@@ -100,6 +106,7 @@ pub(crate) fn run(args: DeviceArgs) -> Result<Exit, Failure> {
         DeviceCommand::Show { id } => show::show(&client, args.output, &id),
         DeviceCommand::Tree(tree_args) => show::tree(&client, args.output, &tree_args),
         DeviceCommand::History { id, limit } => show::history(&client, args.output, &id, limit),
+        DeviceCommand::Explain { id } => show::explain(&client, args.output, &id),
         DeviceCommand::Tag { id, tags } => show::tag(&client, args.output, &id, tags),
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use admin_service::api::{
-    ChangeView, DeviceView, DiffView, EventView, HistoryView, NodeView, TagsInput, TreeView,
+    ChangeView, DeviceView, DiffView, EventView, ExplainView, HistoryView, NodeView, TagsInput, TreeView,
 };
 use clap::Args;
 
@@ -263,6 +263,32 @@ fn phase(phase: campaign::Phase) -> String {
         Phase::Session(_) => format!("to {stage} (in session)"),
         Phase::Running(_) => format!("to {stage}"),
     }
+}
+
+pub(super) fn explain(client: &Client, format: Format, id: &str) -> Result<Exit, Failure> {
+    let campaigns: Vec<ExplainView> = client.get(&format!("/v1/devices/{}/explain", escape(id)))?;
+    if format == Format::Json {
+        output::print_json(&campaigns)?;
+        return Ok(Exit::Ok);
+    }
+    if campaigns.is_empty() {
+        output::print_line("it is in no campaign")?;
+    }
+    for campaign in &campaigns {
+        let code = campaign.code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let outcome = campaign.outcome.as_ref().map(|outcome| format!(", last outcome {outcome}{code}"));
+        output::print_line(&output::printable(format!(
+            "{} {}: {}, wave {}, attempt {}{}",
+            campaign.campaign,
+            campaign.name,
+            campaign.state,
+            campaign.wave + 1,
+            campaign.attempt,
+            outcome.unwrap_or_default(),
+        )))?;
+        output::print_line(&format!("  {}", output::printable(campaign.reason.clone())))?;
+    }
+    Ok(Exit::Ok)
 }
 
 pub(super) fn tag(client: &Client, format: Format, id: &str, tags: Vec<String>) -> Result<Exit, Failure> {
