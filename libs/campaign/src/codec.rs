@@ -28,14 +28,35 @@ pub(crate) fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![version]).unwrap_or_default()
 }
 
+/// Reads a whole value.
 pub(crate) fn decode<T: DeserializeOwned>(
     version: u8,
     what: &'static str,
     bytes: &[u8],
 ) -> Result<T, CodecError> {
+    match take(version, what, bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(CodecError::Malformed { what }),
+    }
+}
+
+/// Reads the first field of a value, and not what follows.
+pub(crate) fn decode_first<T: DeserializeOwned>(
+    version: u8,
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, CodecError> {
+    take(version, what, bytes).map(|(value, _)| value)
+}
+
+fn take<'a, T: DeserializeOwned>(
+    version: u8,
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), CodecError> {
     match bytes.split_first() {
         Some((&got, rest)) if got == version => {
-            postcard::from_bytes(rest).map_err(|_| CodecError::Malformed { what })
+            postcard::take_from_bytes(rest).map_err(|_| CodecError::Malformed { what })
         }
         first => Err(CodecError::Version { what, expected: version, got: first.map(|(&got, _)| got) }),
     }

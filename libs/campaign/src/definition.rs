@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 pub use self::read::{DefinitionError, Mistake};
-use crate::{Filter, Period, RetryPolicy, Share};
+use crate::{Filter, Period, RetryPolicy, Share, TimedPhase};
 
 /// What a campaign is, as an operator writes it. Read by [`Definition::parse_toml`], [`Definition::parse_json`] and
 /// [`Definition::from_value`]; shown by serializing it as JSON, which reads back as the same definition.
@@ -172,6 +172,19 @@ impl Default for FailureGate {
             silence_max: Share::from_percent(50),
             package_fault_max_count: None,
             sample_min: 50,
+        }
+    }
+}
+
+impl Timers {
+    /// The timer of a phase.
+    pub fn of(&self, phase: TimedPhase) -> Period {
+        match phase {
+            TimedPhase::Wait => self.wait,
+            TimedPhase::Session => self.session,
+            TimedPhase::Download => self.download,
+            TimedPhase::Install => self.install,
+            TimedPhase::Report => self.report,
         }
     }
 }

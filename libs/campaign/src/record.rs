@@ -74,7 +74,7 @@ impl View {
     ///
     /// [`CodecError`] when one of them cannot be read.
     pub fn decode(definition: &[u8], state: &[u8]) -> Result<Self, CodecError> {
-        Ok(Self { plan: Plan::decode(definition)?, run: StoredState::decode(state)?.run })
+        Ok(Self { plan: Plan::decode(definition)?, run: StoredState::decode_run(state)? })
     }
 
     /// A session may work on this job now.
@@ -124,5 +124,11 @@ impl StoredState {
     /// [`CodecError`] when it is of another version, or cut, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode(1, "campaign state", bytes)
+    }
+
+    /// Reads only where the campaign was, which stands first: sessions ask for it often, and the checkpoint after it
+    /// may be megabytes.
+    fn decode_run(bytes: &[u8]) -> Result<Run, CodecError> {
+        codec::decode_first(1, "campaign state", bytes)
     }
 }

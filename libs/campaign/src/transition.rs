@@ -2,7 +2,7 @@
 
 use dm_objects::{
     agenda::{FirmwareFact, FirmwareStage},
-    outcome::ResultClass,
+    fumo::FumoResult,
 };
 use dm_protocol::DevId;
 use jiff::Timestamp;
@@ -42,7 +42,7 @@ impl Job {
                 end(Outcome::Refused { code: code.0 }, None, Some(command))
             }
             FirmwareFact::Failed { code } => {
-                end(Outcome::Failed { class: class_of(*code), code: *code }, None, None)
+                end(Outcome::Failed { class: FumoResult::from_code(*code).class(), code: *code }, None, None)
             }
             FirmwareFact::Done { version, .. } if *version == plan.target_version => {
                 end(Outcome::Succeeded, Some(version), None)
@@ -98,19 +98,9 @@ impl Job {
     }
 }
 
-/// What a FUMO result code (FUMO 1.0, section 5.3) means for a campaign.
-fn class_of(code: u16) -> ResultClass {
-    match code {
-        401 => ResultClass::NeedsUser,
-        // A time-out, a server or the network, or memory that may be free another time.
-        407 | 412 | 500 | 501 | 503 | 550..=599 => ResultClass::Transient,
-        402..=405 | 411 => ResultClass::PackageFault,
-        _ => ResultClass::DeviceFault,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use dm_objects::outcome::ResultClass;
     use syncml::StatusCode;
 
     use super::*;
@@ -145,7 +135,7 @@ mod tests {
             (failed(402), Outcome::Failed { class: ResultClass::PackageFault, code: 402 }, false),
             (failed(401), Outcome::Failed { class: ResultClass::NeedsUser, code: 401 }, true),
             (failed(410), Outcome::Failed { class: ResultClass::DeviceFault, code: 410 }, true),
-            (failed(601), Outcome::Failed { class: ResultClass::DeviceFault, code: 601 }, true),
+            (failed(602), Outcome::Failed { class: FumoResult::from_code(602).class(), code: 602 }, true),
         ];
         for (fact, want, retried) in cases {
             let transition = apply(Phase::Running(FirmwareStage::Updating), &fact);

@@ -1,0 +1,176 @@
+//! Carrying out what a campaign decided.
+
+use std::collections::BTreeSet;
+
+use campaign::{CampaignId, Decision, EventKind, Job, JobEvent, Outcome, Phase, Plan, Status, Transition};
+use dm_protocol::DevId;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use storage::{ErrorKind, Release, StoreError, TenantId};
+
+use crate::Stores;
+
+/// Time-outs written at once: the store makes one durable step of what comes together.
+const ENDS_AT_ONCE: usize = 64;
+/// A campaign's clock ticks this coarsely, so a timer may seem to end this much early.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_millis(300);
+
+/// Writes the decisions of one campaign.
+pub(crate) struct Carrier {
+    pub(crate) stores: Stores,
+    pub(crate) tenant: TenantId,
+    pub(crate) id: CampaignId,
+    /// Attempts that the ledger has in flight and that have no job: seen once, and not yet again.
+    missing: BTreeSet<(u32, u16)>,
+}
+
+impl Carrier {
+    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId) -> Self {
+        Self { stores, tenant, id, missing: BTreeSet::new() }
+    }
+
+    /// Appends events about the campaign as a whole.
+    pub(crate) async fn record(&self, kind: EventKind, now: Timestamp) -> Result<(), StoreError> {
+        self.stores.jobs.append(&self.tenant, self.id, &[JobEvent::campaign(now, kind)]).await
+    }
+
+    /// Writes decisions in their order. An error leaves some written and some not; the owner reads the ledger and
+    /// decides again.
+    pub(crate) async fn carry_out(
+        &mut self,
+        decisions: Vec<Decision>,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (mut records, mut ends, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        for decision in decisions {
+            match decision {
+                Decision::Record(kind) => records.push(JobEvent::campaign(now, kind)),
+                Decision::End { .. } => ends.push(decision),
+                Decision::Release { .. } => releases.push(decision),
+            }
+        }
+        self.end(ends, plan, now).await?;
+        if !records.is_empty() {
+            self.stores.jobs.append(&self.tenant, self.id, &records).await?;
+        }
+        self.release(releases, now).await
+    }
+
+    async fn release(&self, decisions: Vec<Decision>, now: Timestamp) -> Result<(), StoreError> {
+        let mut releases = Vec::with_capacity(decisions.len());
+        let mut gone = Vec::new();
+        for decision in decisions {
+            let Decision::Release { ordinal, attempt, wave, after } = decision else { continue };
+            let Some(device) = self.stores.devices.name(&self.tenant, ordinal).await? else {
+                gone.push(gone_event(ordinal, now));
+                continue;
+            };
+            let kind = EventKind::Released { wave, after };
+            let event = JobEvent { device: Some(device.clone()), ordinal, attempt, at: now, kind };
+            let job = Job { campaign: self.id, ordinal, attempt, phase: Phase::Waiting, since: now };
+            releases.push(Release { device, job, event });
+        }
+        if !gone.is_empty() {
+            self.stores.jobs.append(&self.tenant, self.id, &gone).await?;
+        }
+        if !releases.is_empty() {
+            self.stores.jobs.release(&self.tenant, self.id, &releases).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, ends: Vec<Decision>, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let this: &Self = self;
+        let missing: Vec<Option<(u32, u16)>> = stream::iter(ends)
+            .map(|end| async move { this.end_one(&end, plan, now).await })
+            .buffer_unordered(ENDS_AT_ONCE)
+            .try_collect()
+            .await?;
+        self.missing = missing.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    /// Ends one attempt, if it is where the owner believes it to be. Answers the attempt where it has no job.
+    async fn end_one(
+        &self,
+        decision: &Decision,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<Option<(u32, u16)>, StoreError> {
+        let &Decision::End { ordinal, attempt, status, outcome } = decision else { return Ok(None) };
+        let Some(device) = self.stores.devices.name(&self.tenant, ordinal).await? else {
+            self.stores.jobs.append(&self.tenant, self.id, &[gone_event(ordinal, now)]).await?;
+            return Ok(None);
+        };
+        let jobs = self.stores.jobs.pending(&self.tenant, &device).await?;
+        let found =
+            jobs.into_iter().find(|job| job.value.campaign == self.id && job.value.attempt == attempt);
+        let Some(job) = found else {
+            return self.end_missing(&device, ordinal, attempt, outcome, plan, now).await;
+        };
+        if !decision.still_fits(job.value.phase) || !is_due(&job.value, outcome, plan, now) {
+            tracing::debug!(campaign = %self.id, ordinal, attempt, %status, "a session moved the job first");
+            return Ok(None);
+        }
+        let Transition { job: ended, events } = job.value.end(&device, outcome, None, None, plan, now);
+        let update =
+            self.stores.jobs.update(&self.tenant, &device, self.id, job.revision, ended.as_ref(), &events);
+        match update.await {
+            // The session's own event is on its way to us.
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
+            other => other.map(|_| None),
+        }
+    }
+
+    /// An attempt that has no job ended between our reading and now, and the ledger will say so. If it still does not
+    /// the next time, it never will: then the ledger alone is set right, so that the campaign comes to its end.
+    async fn end_missing(
+        &self,
+        device: &DevId,
+        ordinal: u32,
+        attempt: u16,
+        outcome: Outcome,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<Option<(u32, u16)>, StoreError> {
+        if !self.missing.contains(&(ordinal, attempt)) {
+            return Ok(Some((ordinal, attempt)));
+        }
+        tracing::warn!(campaign = %self.id, ordinal, attempt, "attempt in flight has no job");
+        let job = Job { campaign: self.id, ordinal, attempt, phase: Phase::Waiting, since: now };
+        let events = job.end(device, outcome, None, Some("its job was lost"), plan, now).events;
+        self.stores.jobs.append(&self.tenant, self.id, &events).await?;
+        Ok(None)
+    }
+}
+
+/// The job's own timer has ended too: a session may have moved it within the same state, and its event not be read yet.
+fn is_due(job: &Job, outcome: Outcome, plan: &Plan, now: Timestamp) -> bool {
+    let end = plan.timer(job.phase).period.after(job.since);
+    matches!(outcome, Outcome::Cancelled) || end.duration_since(now) <= CLOCK_TOLERANCE
+}
+
+fn gone_event(ordinal: u32, at: Timestamp) -> JobEvent {
+    let kind = EventKind::Ended {
+        outcome: Outcome::Gone,
+        version: None,
+        detail: Some("the device is no longer known".into()),
+        retry_at: None,
+    };
+    JobEvent { device: None, ordinal, attempt: 0, at, kind }
+}
+
+/// Where a device is, for filters that name a state.
+pub(crate) fn is_in(status: Status, name: &str) -> bool {
+    match name {
+        "in-flight" => status.is_in_flight(),
+        "ended" => status.is_last(),
+        "failed" => status.name().starts_with("failed-"),
+        "timed-out" => status.name().starts_with("timed-out-"),
+        name => status.name() == name,
+    }
+}
