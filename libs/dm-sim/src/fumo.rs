@@ -128,9 +128,13 @@ impl Fumo {
         &self.alerts
     }
 
-    /// The server took these reports, the first ones of [`Fumo::alerts`].
-    pub fn handle_acknowledged(&mut self, alerts: usize) {
-        self.alerts.drain(..alerts.min(self.alerts.len()));
+    /// The server took these reports, by their places in [`Fumo::alerts`].
+    pub fn handle_acknowledged(&mut self, alerts: &[usize]) {
+        let mut index = 0;
+        self.alerts.retain(|_| {
+            index += 1;
+            !alerts.contains(&(index - 1))
+        });
         self.alerts.shrink_to_fit();
     }
 
@@ -152,6 +156,12 @@ impl Fumo {
             _ => return StatusCode(405),
         };
         self.count(correlator.unwrap_or_default(), operation);
+        let pushed = format!("{uri}/PkgData");
+        if operation == Operation::Update && tree.leaf(&pushed).is_some_and(|leaf| !leaf.value.is_empty()) {
+            self.step(model, tree, FumoEvent::PackageWritten, now);
+            // It is installed from there, once.
+            let _ = tree.set(&pushed, b"", now);
+        }
         let event = match operation {
             Operation::Download => FumoEvent::ExecDownload,
             Operation::Update => FumoEvent::ExecUpdate,
@@ -168,11 +178,6 @@ impl Fumo {
         self.order = Some(Box::new(Order { operation, correlator: correlator.map(Into::into), url, fate }));
         self.enter(model, tree, next, now);
         StatusCode(202)
-    }
-
-    /// `Update/PkgData` was written whole.
-    pub fn handle_package_written(&mut self, model: &Model, tree: &mut Tree, now: Timestamp) {
-        self.step(model, tree, FumoEvent::PackageWritten, now);
     }
 
     /// The package has arrived and is good. True when the installation follows at once.
@@ -298,7 +303,7 @@ mod tests {
             (alert.code, alert.source.as_str(), alert.correlator.as_deref()),
             (200, "./FUMO", Some("c-1"))
         );
-        fumo.handle_acknowledged(1);
+        fumo.handle_acknowledged(&[0]);
         assert!(fumo.alerts().is_empty() && fumo.order().is_none());
     }
 

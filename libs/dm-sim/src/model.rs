@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dm_objects::fumo;
-use dm_tree::{Access, Format, Leaf, Node, Rules, Tree, TreeError, UriLimits};
+use dm_tree::{Access, Acl, AclCommand, Format, Leaf, Node, Rules, Tree, TreeError, UriLimits};
 use jiff::Timestamp;
 
 use syncml::Encoding;
@@ -43,7 +43,7 @@ pub struct Model {
     /// Nodes of settings beside the standard objects.
     pub settings: usize,
     /// The largest message it takes, in octets.
-    pub max_msg_size: u64,
+    pub max_msg_size: u32,
     /// Its alerts do not echo the correlator.
     pub forgets_correlator: bool,
     /// Its alerts name the executed node instead of the FUMO node.
@@ -143,6 +143,7 @@ impl Model {
             nodes_max: 4_096,
         };
         let mut plan = Planter { tree: Tree::new(Arc::new(rules)), now };
+        plan.root(server_id)?;
         plan.dev_info(self)?;
         plan.dev_detail(self)?;
         plan.account(server_id, server_url)?;
@@ -169,6 +170,15 @@ impl Planter {
 
     fn interior(&mut self, uri: &str, type_: &str, access: Access) -> Result<(), TreeError> {
         self.tree.install(uri, Node::interior().with_type(type_).permanent(access), self.now)
+    }
+
+    /// Everyone reads; the server of the account does the rest.
+    fn root(&mut self, server_id: &str) -> Result<(), TreeError> {
+        let acl = [AclCommand::Replace, AclCommand::Delete, AclCommand::Exec]
+            .into_iter()
+            .fold(Acl::root_default(), |acl, command| acl.with(command, server_id));
+        let root = Node::interior().permanent(Access::ADD | Access::GET | Access::REPLACE);
+        self.tree.install(".", root.with_acl(acl), self.now)
     }
 
     fn dev_info(&mut self, model: &Model) -> Result<(), TreeError> {
