@@ -300,8 +300,8 @@ impl ServerSession {
         let answers = vec![Answer::default(); waiting.draft.size()];
         let msg_id = self.record.reply_msg_id;
         let mut sent = Sent { msg_id, cmd_id, tag: waiting.tag, draft: waiting.draft, answers, part };
-        if self.step.credential.is_none() {
-            // Nobody can refuse it for want of credentials any more.
+        if self.step.server_id.is_none() {
+            // A server that cannot prove itself will not send it again when the device asks for that.
             sent.forget_values();
         }
         self.record.outstanding.push(sent);

@@ -338,7 +338,8 @@ impl ServerSession {
             }
         }
         self.record.last = Seen { msg_id: hdr.msg_id, fingerprint, at_s: input.now.as_second() };
-        self.record.reply_msg_id = self.record.reply_msg_id.saturating_add(1);
+        // A device whose session was lost here goes on with its numbers, and takes no answer below the last it heard.
+        self.record.reply_msg_id = self.record.reply_msg_id.saturating_add(1).max(hdr.msg_id);
         self.record.encoding = input.encoding;
         self.step.reply = Reply::New;
         match Version::parse(&hdr.ver_dtd, &hdr.ver_proto) {
