@@ -13,12 +13,13 @@ const ID: &str = "IMEI:490154203237518";
 
 #[tokio::test]
 async fn a_device_authenticates_and_its_tree_is_kept_in_every_encoding_and_scheme() {
+    let dir = tempfile::tempdir().unwrap();
+    let front = support::start(dir.path(), &[]).await;
     for encoding in [Encoding::Xml, Encoding::Wbxml] {
         for auth in [None, Some(Scheme::Basic), Some(Scheme::Md5)] {
-            let dir = tempfile::tempdir().unwrap();
-            let front = support::start(dir.path(), &[]).await;
-            front.add_device(ID, auth).await;
-            let mut client = Client::new(ID, auth, encoding);
+            let id = format!("urn:x:{encoding}-{auth:?}");
+            front.add_device(&id, auth).await;
+            let mut client = Client::new(&id, auth, encoding);
             client.nonce = b"stale".to_vec();
             let exchanges = client.run(&front, "2A", &[]).await;
 
@@ -38,7 +39,7 @@ async fn a_device_authenticates_and_its_tree_is_kept_in_every_encoding_and_schem
                 assert_eq!(length, exchange.response.body().len());
             }
 
-            let device = front.device(ID).await;
+            let device = front.device(&id).await;
             let inventory = &device.inventory;
             assert_eq!(
                 (&*inventory.maker, &*inventory.firmware),
@@ -46,7 +47,7 @@ async fn a_device_authenticates_and_its_tree_is_kept_in_every_encoding_and_schem
                 "{encoding} {auth:?}"
             );
             assert!(device.last_seen.is_some() && device.dev_detail_read.is_some());
-            let id = DevId::parse(ID).unwrap();
+            let id = DevId::parse(&id).unwrap();
             let current = front.store.current(&TenantId::default(), &id).await.unwrap().unwrap();
             let leaf =
                 front.store.leaf(&TenantId::default(), current.root, "DevDetail/DevTyp").await.unwrap();

@@ -15,7 +15,7 @@ use dm_protocol::{DevId, Scheme};
 use jiff::Timestamp;
 use session_service::Stores;
 use sha2::{Digest as _, Sha256};
-use storage::{ArtifactStore as _, CampaignStore as _, JobStore as _, Release, TenantId};
+use storage::{CampaignStore as _, JobStore as _, Release, TenantId};
 use support::{
     Front,
     client::{Client, header_status, report},
@@ -38,11 +38,9 @@ async fn release(front: &Front, device: &str, ordinal: u32) -> Campaign {
     let mut reader = &content[..];
     let (media_type, most) = ("application/octet-stream", 1 << 20);
     let tenant = TenantId::default();
-    let meta = ArtifactLike(front)
-        .store()
-        .add(&tenant, "fw.bin", "2.0", media_type, most, &mut reader)
-        .await
-        .unwrap();
+    // Other stores have an `add` too.
+    let artifacts: &dyn storage::ArtifactStore = &front.store;
+    let meta = artifacts.add(&tenant, "fw.bin", "2.0", media_type, most, &mut reader).await.unwrap();
     assert_eq!(meta.digest, <[u8; 32]>::from(Sha256::digest(&content)));
 
     let text = "name = 'test'\nartifact = { name = 'fw.bin', version = '2.0' }\n";
@@ -59,15 +57,6 @@ async fn release(front: &Front, device: &str, ordinal: u32) -> Campaign {
 
 fn job(campaign: CampaignId, ordinal: u32, attempt: u16) -> Job {
     Job { campaign, ordinal, attempt, phase: Phase::Waiting, since: Timestamp::now() }
-}
-
-/// [`storage::DeviceStore`] has an `add` too.
-struct ArtifactLike<'a>(&'a Front);
-
-impl ArtifactLike<'_> {
-    fn store(&self) -> &dyn storage::ArtifactStore {
-        &self.0.store
-    }
 }
 
 impl Campaign {

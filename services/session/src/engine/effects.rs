@@ -71,10 +71,8 @@ impl Effects {
                 self.device_changed = true;
             }
             Fact::FumoRoot(root) => {
-                if self.device.fumo_root.as_deref() != Some(&root) {
-                    self.device.fumo_root = Some(root);
-                    self.device_changed = true;
-                }
+                self.device_changed |= self.device.fumo_root.as_deref() != Some(&root);
+                self.device.fumo_root = Some(root);
             }
             Fact::Firmware(fact) => {
                 if let Some((job, view)) = job {

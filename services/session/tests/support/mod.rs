@@ -1,6 +1,6 @@
 //! A front-end over real sockets, and a small client written for these tests alone.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod client;
 pub mod faults;
