@@ -184,7 +184,9 @@ impl Owner {
     async fn step(&mut self) -> Result<Step, StoreError> {
         self.read_ledger().await?;
         let (run, offset) = self.position();
-        if run != self.written.0 || run.is_over() {
+        // Until its start stands in the ledger a campaign is only a record that says so, and takes no command.
+        let has_begun = run != Run::Draft;
+        if has_begun && (run != self.written.0 || run.is_over()) {
             // Sessions ask the stored state whether they may hand out work.
             self.write_state().await?;
         }
@@ -194,10 +196,12 @@ impl Owner {
             return Ok(Step::Over);
         }
         if self.shutdown.is_cancelled() {
-            self.write_state().await?;
+            if has_begun {
+                self.write_state().await?;
+            }
             return Ok(Step::Over);
         }
-        if let Ok(command) = self.commands.try_recv() {
+        if has_begun && let Ok(command) = self.commands.try_recv() {
             self.handle_command(command).await?;
             return Ok(Step::Again);
         }
