@@ -86,49 +86,69 @@ fn plots(out: &mut String, report: &FleetReport) {
     finish.extend(over_time(&|sample| f64::from(sample.updated)));
     let mut failed = vec![(0.0, 0.0)];
     failed.extend(over_time(&|sample| f64::from(sample.failed)));
-    figure(out, "Finish curve", "devices that reported an end, over seconds", &Plot {
-        unit: "devices",
-        x_unit: "s",
-        x: Scale::Linear,
-        y: Scale::Linear,
-        curves: vec![Curve::new("updated", 1, finish), Curve::new("failed", 2, failed)],
-    });
-    figure(out, "Work", "per second, over seconds", &Plot {
-        unit: "/s",
-        x_unit: "s",
-        x: Scale::Linear,
-        y: Scale::Linear,
-        curves: vec![
-            Curve::new("sessions", 1, over_time(&|sample| sample.sessions as f64 / row_s)),
-            Curve::new("messages", 3, over_time(&|sample| sample.messages as f64 / row_s)),
-            Curve::new("errors", 2, over_time(&|sample| sample.errors as f64 / row_s)),
-        ],
-    });
-    figure(out, "Time of an answer", "milliseconds, over seconds", &Plot {
-        unit: "ms",
-        x_unit: "s",
-        x: Scale::Linear,
-        y: Scale::Log,
-        curves: vec![
-            Curve::new("median", 1, latency(&|sample| sample.p50_us)),
-            Curve::new("99 %", 2, latency(&|sample| sample.p99_us)),
-        ],
-    });
+    figure(
+        out,
+        "Finish curve",
+        "devices that reported an end, over seconds",
+        &Plot {
+            unit: "devices",
+            x_unit: "s",
+            x: Scale::Linear,
+            y: Scale::Linear,
+            curves: vec![Curve::new("updated", 1, finish), Curve::new("failed", 2, failed)],
+        },
+    );
+    figure(
+        out,
+        "Work",
+        "per second, over seconds",
+        &Plot {
+            unit: "/s",
+            x_unit: "s",
+            x: Scale::Linear,
+            y: Scale::Linear,
+            curves: vec![
+                Curve::new("sessions", 1, over_time(&|sample| sample.sessions as f64 / row_s)),
+                Curve::new("messages", 3, over_time(&|sample| sample.messages as f64 / row_s)),
+                Curve::new("errors", 2, over_time(&|sample| sample.errors as f64 / row_s)),
+            ],
+        },
+    );
+    figure(
+        out,
+        "Time of an answer",
+        "milliseconds, over seconds",
+        &Plot {
+            unit: "ms",
+            x_unit: "s",
+            x: Scale::Linear,
+            y: Scale::Log,
+            curves: vec![
+                Curve::new("median", 1, latency(&|sample| sample.p50_us)),
+                Curve::new("99 %", 2, latency(&|sample| sample.p99_us)),
+            ],
+        },
+    );
     let percentiles = |curve: &[(f64, u64)]| -> Vec<(f64, f64)> {
         // The axis counts nines, so that the rare slow answers have room.
         let nines = |percentile: f64| -((100.0 - percentile.min(99.9999)) / 100.0).log10();
         curve.iter().map(|&(percentile, us)| (nines(percentile), us.max(1) as f64 / 1_000.0)).collect()
     };
-    figure(out, "Percentiles of an answer's time", "milliseconds, over the share of answers that were faster", &Plot {
-        unit: "ms",
-        x_unit: "",
-        x: Scale::Nines,
-        y: Scale::Log,
-        curves: vec![
-            Curve::new("answer", 1, percentiles(&report.latency_us.curve)),
-            Curve::new("with the generator's wait", 3, percentiles(&report.latency_with_wait_us.curve)),
-        ],
-    });
+    figure(
+        out,
+        "Percentiles of an answer's time",
+        "milliseconds, over the share of answers that were faster",
+        &Plot {
+            unit: "ms",
+            x_unit: "",
+            x: Scale::Nines,
+            y: Scale::Log,
+            curves: vec![
+                Curve::new("answer", 1, percentiles(&report.latency_us.curve)),
+                Curve::new("with the generator's wait", 3, percentiles(&report.latency_with_wait_us.curve)),
+            ],
+        },
+    );
     out.push_str("</section>\n");
 }
 
@@ -163,8 +183,14 @@ fn tables(out: &mut String, report: &FleetReport) {
         ("Execs received", thousands(execs.received)),
         ("most for one order", execs.max_per_correlator.to_string()),
     ];
-    table(out, "Execs, by the devices' own counters", rows.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    for (name, latency) in [("Answer", &report.latency_us), ("With the generator's wait", &report.latency_with_wait_us)] {
+    table(
+        out,
+        "Execs, by the devices' own counters",
+        rows.into_iter().map(|(name, value)| (name.to_owned(), value)),
+    );
+    for (name, latency) in
+        [("Answer", &report.latency_us), ("With the generator's wait", &report.latency_with_wait_us)]
+    {
         let rows = [
             ("answers", thousands(latency.count)),
             ("mean", micros(latency.mean as u64)),
@@ -224,7 +250,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

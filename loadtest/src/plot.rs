@@ -68,7 +68,10 @@ impl Axis {
         match self.scale {
             Scale::Linear => {
                 let step = step(self.high);
-                (0..).map(|n| f64::from(n) * step).take_while(|value| *value <= self.high * 1.000_001).collect()
+                (0..)
+                    .map(|n| f64::from(n) * step)
+                    .take_while(|value| *value <= self.high * 1.000_001)
+                    .collect()
             }
             Scale::Log => {
                 let (low, high) = (self.low.log10().round() as i32, self.high.log10().round() as i32);
@@ -84,7 +87,11 @@ impl Plot {
         let _ = writeln!(out, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">");
         let points = || self.curves.iter().flat_map(|curve| curve.points.iter().copied());
         if points().next().is_none() {
-            let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"{}\">nothing was measured</text>\n</svg>", HEIGHT / 2.0);
+            let _ = writeln!(
+                out,
+                "<text x=\"{LEFT}\" y=\"{}\">nothing was measured</text>\n</svg>",
+                HEIGHT / 2.0
+            );
             return;
         }
         let axis = |scale, values: &mut dyn Iterator<Item = f64>, from, to| {
@@ -127,7 +134,11 @@ impl Plot {
             );
         }
         for value in x.ticks() {
-            let text = if x.scale == Scale::Nines { percent(value) } else { format!("{}{}", short(value), self.x_unit) };
+            let text = if x.scale == Scale::Nines {
+                percent(value)
+            } else {
+                format!("{}{}", short(value), self.x_unit)
+            };
             let at = x.place(value);
             // Text at the ends stays inside the picture.
             let anchor = if at > WIDTH - RIGHT - 20.0 { "end" } else { "middle" };
@@ -142,7 +153,8 @@ impl Plot {
     fn hits(&self, out: &mut String, curve: &Curve, x: &Axis, y: &Axis) {
         let every = curve.points.len().div_ceil(HITS_MAX).max(1);
         for &(at, value) in curve.points.iter().step_by(every) {
-            let where_ = if x.scale == Scale::Nines { percent(at) } else { format!("{}{}", short(at), self.x_unit) };
+            let where_ =
+                if x.scale == Scale::Nines { percent(at) } else { format!("{}{}", short(at), self.x_unit) };
             let _ = writeln!(
                 out,
                 "<circle class=\"hit\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\"><title>{}: {} {} at {where_}</title></circle>",
@@ -242,7 +254,9 @@ mod tests {
 
     #[test]
     fn no_point_leaves_the_picture() {
-        for (x, y) in [(Scale::Linear, Scale::Linear), (Scale::Linear, Scale::Log), (Scale::Nines, Scale::Log)] {
+        for (x, y) in
+            [(Scale::Linear, Scale::Linear), (Scale::Linear, Scale::Log), (Scale::Nines, Scale::Log)]
+        {
             let points = vec![(0.0, 0.002), (1.0, 3.0), (2.5, 99_999.0)];
             let plot = Plot { unit: "u", x_unit: "", x, y, curves: vec![Curve::new("a", 1, points)] };
             let mut out = String::new();
