@@ -125,6 +125,16 @@ pub enum PauseCause {
 }
 
 impl PauseCause {
+    /// Its name in answers and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Operator { .. } => "operator",
+            Self::FailureGate { .. } => "failure-gate",
+            Self::WaveGate { .. } => "wave-gate",
+            Self::Approval { .. } => "approval",
+        }
+    }
+
     /// The wave whose gate it is about.
     pub fn wave(&self) -> Option<u16> {
         match self {

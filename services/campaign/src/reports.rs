@@ -1,6 +1,6 @@
 //! What the service answers, as the API shows it.
 
-use campaign::{CampaignId, Counts, EventView, Explanation, Plan};
+use campaign::{CampaignId, Counts, EventView, Explanation, PauseCause, Plan};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ pub struct Status {
     #[serde(flatten)]
     pub summary: Summary,
     /// Why it is paused, where it is.
-    pub cause: Option<String>,
+    pub cause: Option<PauseCause>,
     /// The definition with everything found out that it left open.
     pub plan: Plan,
     /// Its members.

@@ -564,7 +564,7 @@ fn status(
         });
     Status {
         cause: match campaign.run() {
-            Run::Paused(cause) => Some(cause.to_string()),
+            Run::Paused(cause) => Some(cause.clone()),
             _ => None,
         },
         summary: Summary { counts: *counts, ..summary },
