@@ -42,8 +42,14 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
-    pub(crate) fn new(limit: Option<usize>, cursor: Option<String>) -> Self {
-        Self { limit, cursor }
+    /// From texts: beside other parameters of a query every value is one.
+    pub(crate) fn from_text(limit: Option<&str>, cursor: Option<String>) -> Result<Self, Problem> {
+        let limit = match limit.map(str::parse) {
+            None => None,
+            Some(Ok(limit)) => Some(limit),
+            Some(Err(_)) => return Err(Problem::invalid("limit", "a number", format!("{limit:?}"))),
+        };
+        Ok(Self { limit, cursor })
     }
 
     pub(crate) fn limit(&self) -> Result<usize, Problem> {

@@ -1,6 +1,8 @@
 //! What a request can go wrong by: one type, rendered in one place.
 
 use axum::response::{IntoResponse, Response};
+use campaign::{DefinitionError, Mistake};
+use campaign_service::ServiceError;
 use http::{HeaderValue, StatusCode, header};
 use storage::{ErrorKind, StoreError};
 
@@ -10,7 +12,7 @@ use crate::api::{InputError, ProblemBody, problem_types as types};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is shown.
-    pub body: ProblemBody,
+    pub body: Box<ProblemBody>,
     /// When to try again, in seconds.
     pub retry_after_s: Option<u32>,
 }
@@ -24,7 +26,7 @@ impl Problem {
             detail: detail.into(),
             ..ProblemBody::default()
         };
-        Self { body, retry_after_s: None }
+        Self { body: Box::new(body), retry_after_s: None }
     }
 
     /// The token is missing or wrong.
@@ -140,6 +142,42 @@ impl From<StoreError> for Problem {
             }
         }
     }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::NotFound(_) => Self::not_found(detail),
+            ServiceError::NoArtifact(artifact) => {
+                Self::invalid("artifact", "an artifact that was added", format!("{artifact}, which was not"))
+            }
+            ServiceError::NoMembers { .. } | ServiceError::WrongState { .. } => Self::conflict(detail),
+            ServiceError::Unavailable => Self::unavailable(detail, 1),
+            ServiceError::Store(error) => error.into(),
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "campaign cannot be worked on");
+                Self::internal(detail)
+            }
+        }
+    }
+}
+
+impl From<DefinitionError> for Problem {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Syntax(detail) => Self::invalid_text(detail),
+            DefinitionError::Mistakes(mistakes) => {
+                let mut problem = Self::invalid_text(list(&mistakes));
+                problem.body.where_ = mistakes.first().map(|mistake| mistake.key.clone());
+                problem
+            }
+        }
+    }
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl IntoResponse for Problem {

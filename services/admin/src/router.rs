@@ -17,7 +17,7 @@ use http::{HeaderValue, Method};
 use crate::{
     Problem, artifacts,
     auth::{Token, require_token},
-    devices, health,
+    campaigns, devices, health,
     state::App,
 };
 
@@ -33,6 +33,19 @@ pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
         .route("/v1/devices/{id}/diff", get(devices::diff))
         .route("/v1/artifacts", get(artifacts::list).post(artifacts::add))
         .route("/v1/artifacts/{digest}", get(artifacts::show))
+        .route("/v1/devices/{id}/explain", get(campaigns::explain))
+        .route("/v1/campaigns", get(campaigns::list).post(campaigns::create))
+        .route("/v1/campaigns/preview", post(campaigns::preview))
+        .route("/v1/campaigns/{id}", get(campaigns::show))
+        .route("/v1/campaigns/{id}/preview", get(campaigns::preview_of))
+        .route("/v1/campaigns/{id}/start", post(campaigns::start))
+        .route("/v1/campaigns/{id}/pause", post(campaigns::pause))
+        .route("/v1/campaigns/{id}/resume", post(campaigns::resume))
+        .route("/v1/campaigns/{id}/stop", post(campaigns::stop))
+        .route("/v1/campaigns/{id}/devices", get(campaigns::devices))
+        .route("/v1/campaigns/{id}/events", get(campaigns::events))
+        .route("/v1/campaigns/{id}/watch", get(campaigns::watch))
+        .route("/v1/campaigns/{id}/verify", post(campaigns::verify))
         .route("/metrics", get(health::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use campaign_service::CampaignService;
 use service_kit::{Metrics, Shutdown};
 use storage::{ArtifactStore, DeviceStore, JobStore, SnapshotStore, TenantId};
 
@@ -18,6 +19,8 @@ pub struct Services {
     pub jobs: Arc<dyn JobStore>,
     /// Firmware and software files.
     pub artifacts: Arc<dyn ArtifactStore>,
+    /// Campaigns.
+    pub campaigns: CampaignService,
     /// What `/metrics` shows.
     pub metrics: Metrics,
 }

@@ -39,6 +39,16 @@ async fn every_bad_request_has_its_status_and_its_type() {
         ("PUT", "/v1/devices/nobody/tags", r#"{"tags":[]}"#, 404, NOT_FOUND),
         ("POST", "/v1/artifacts", "x", 400, INVALID),
         ("POST", "/v1/artifacts?name=&version=1", "x", 400, INVALID),
+        ("GET", "/v1/campaigns/c7", "", 404, NOT_FOUND),
+        ("GET", "/v1/campaigns/c7/events", "", 404, NOT_FOUND),
+        ("GET", "/v1/campaigns/c7/watch", "", 404, NOT_FOUND),
+        ("GET", "/v1/campaigns/seven", "", 400, INVALID),
+        ("POST", "/v1/campaigns/c7/start", "", 404, NOT_FOUND),
+        ("POST", "/v1/campaigns", "name = ", 400, INVALID),
+        ("POST", "/v1/campaigns", "name = 'n'", 400, INVALID),
+        ("POST", "/v1/campaigns", "name = 'n'\nartifact = { name = 'fw' }", 400, INVALID),
+        ("POST", "/v1/campaigns/preview", "{}", 400, INVALID),
+        ("GET", "/v1/devices/nobody/explain", "", 404, NOT_FOUND),
         ("GET", "/v1/artifacts/00", "", 400, INVALID),
         ("GET", &format!("/v1/artifacts/{}", "0".repeat(64)), "", 404, NOT_FOUND),
     ] {
@@ -250,4 +260,91 @@ async fn a_tree_is_read_now_and_as_it_was() {
     assert_eq!(diff["changes"][0]["value"], "2.0");
     let history = server.get("/v1/devices/d1/history").await.json();
     assert_eq!(history["snapshots"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_campaign_goes_from_its_dry_run_to_its_stop() {
+    let server = Server::start().await;
+    server
+        .send(Method::POST, "/v1/artifacts?name=fw&version=2.0", &[], "firmware")
+        .await
+        .expect(StatusCode::CREATED);
+    let rows: String = (0..20).map(|n| format!("{{\"id\":\"d{n:02}\",\"auth\":\"none\"}}\n")).collect();
+    server.bulk("/v1/devices/bulk", &rows).await;
+    let definition = "name = 'first'\nartifact = { name = 'fw' }\nin_flight_max = 5\nseed = 1\n\
+        [[waves]]\nup_to_percent = 50\n[[waves]]\nup_to_percent = 100\n";
+    let toml = [("content-type", "application/toml"), ("idempotency-key", "k")];
+    let preview = server.send(Method::POST, "/v1/campaigns/preview", &toml[..1], definition).await;
+    let preview = preview.expect(StatusCode::OK).json();
+    assert_eq!((&preview["members"], &preview["download_bytes"]), (&json!(20), &json!(160)), "{preview}");
+    assert_eq!(preview["waves"].as_array().map(Vec::len), Some(2));
+
+    let created = server.send(Method::POST, "/v1/campaigns", &toml, definition).await;
+    let created = created.expect(StatusCode::CREATED);
+    assert_eq!(created.header("location"), "/v1/campaigns/c1");
+    let again = server.send(Method::POST, "/v1/campaigns", &toml, definition).await;
+    assert_eq!(again.expect(StatusCode::CREATED).json()["id"], "c1");
+    assert_eq!(created.json()["state"], "draft");
+    server.post("/v1/campaigns/c1/pause", &json!({})).await.problem(StatusCode::CONFLICT);
+
+    server.post("/v1/campaigns/c1/start", &json!({})).await.expect(StatusCode::OK);
+    let released = server.until("/v1/campaigns/c1", |campaign| campaign["in_flight"] == 5).await;
+    assert_eq!((&released["state"], &released["members"]), (&json!("running"), &json!(20)), "{released}");
+    let waiting = server.all_rows("/v1/campaigns/c1/devices", "?limit=2&state=waiting").await;
+    assert_eq!(waiting.len(), 5);
+    let device = waiting[0]["device"].as_str().unwrap().to_owned();
+    let explained = server.get(&format!("/v1/devices/{device}/explain")).await.expect(StatusCode::OK).json();
+    assert_eq!(explained[0]["member"]["state"], "waiting", "{explained}");
+    let history = server.get(&format!("/v1/devices/{device}/history")).await.json();
+    assert_eq!(history["events"][0]["event"], "released", "{history}");
+
+    let paused = server.post("/v1/campaigns/c1/pause", &json!({"reason": "lunch"})).await;
+    let paused = paused.expect(StatusCode::OK).json();
+    assert_eq!((&paused["state"], &paused["pause"]["cause"]), (&json!("paused"), &json!("operator")));
+    server.post("/v1/campaigns/c1/resume", &json!({})).await.expect(StatusCode::OK);
+    server.post("/v1/campaigns/c1/stop", &json!({"hard": true})).await.expect(StatusCode::OK);
+    let stopped = server.until("/v1/campaigns/c1", |campaign| campaign["state"] == "stopped").await;
+    assert_eq!(stopped["ended"], 20, "{stopped}");
+
+    let watched = server.get("/v1/campaigns/c1/watch").await.expect(StatusCode::OK);
+    assert_eq!(watched.header("content-type"), "text/event-stream");
+    let last = watched.text.trim().lines().last().unwrap().strip_prefix("data: ").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(last).unwrap()["state"], "stopped");
+    let verified = server.post("/v1/campaigns/c1/verify", &json!({})).await.expect(StatusCode::OK).json();
+    assert_eq!((&verified["adds_up"], &verified["members"]), (&json!(true), &json!(20)), "{verified}");
+    let (mut from, mut names) = (0, Vec::new());
+    loop {
+        let events = server.get(&format!("/v1/campaigns/c1/events?from={from}&limit=3")).await.json();
+        let items = events["items"].as_array().unwrap();
+        if items.is_empty() {
+            break;
+        }
+        names.extend(items.iter().map(|event| event["event"].as_str().unwrap().to_owned()));
+        from = events["next"].as_u64().unwrap();
+    }
+    assert_eq!(names.iter().filter(|name| *name == "released").count(), 5, "{names:?}");
+    assert_eq!(names.iter().filter(|name| *name == "paused").count(), 1, "{names:?}");
+}
+
+#[tokio::test]
+async fn an_empty_ledger_is_waited_for_and_no_longer_than_asked() {
+    let server = Server::start().await;
+    server
+        .send(Method::POST, "/v1/artifacts?name=fw&version=2.0", &[], "firmware")
+        .await
+        .expect(StatusCode::CREATED);
+    let definition = "name = 'first'\nartifact = { name = 'fw' }\nallow_zero_members = true";
+    let toml = [("content-type", "application/toml")];
+    server.send(Method::POST, "/v1/campaigns", &toml, definition).await.expect(StatusCode::CREATED);
+    let began = std::time::Instant::now();
+    let events = server.get("/v1/campaigns/c1/events?wait_s=1").await.expect(StatusCode::OK).json();
+    assert_eq!(events, json!({"items": [], "next": 0}));
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+    let waiting = server.get("/v1/campaigns/c1/events?wait_s=60");
+    let nothing = json!({});
+    let start = server.post("/v1/campaigns/c1/start", &nothing);
+    let (events, started) = tokio::join!(waiting, start);
+    started.expect(StatusCode::OK);
+    assert_ne!(events.json()["items"], json!([]));
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
 }

@@ -1,44 +1,67 @@
 //! Campaigns as the API shows them.
 
-use std::collections::BTreeMap;
-
 use campaign::Counts;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactView, EventView};
+use super::EventView;
 
-/// One campaign.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CampaignView {
+/// One line of a list of campaigns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CampaignSummary {
     /// Its id, such as `c7`.
     pub id: String,
     /// Its name, for people.
     pub name: String,
     /// `draft`, `running`, `paused`, `stopping`, `finished` or `stopped`.
     pub state: String,
-    /// Of a paused one: why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<PauseView>,
-    /// The artifact, by its digest.
-    pub artifact: String,
-    /// What `./DevDetail/FwV` says after success.
-    pub target_version: String,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// When it was started.
     pub started: Option<Timestamp>,
-    /// Who started it.
-    pub started_by: Option<String>,
-    /// How many devices are in it; 0 before its start.
-    pub members: u32,
-    /// The most devices in flight at a time.
-    pub in_flight_max: u32,
     /// How many devices are in which state; they add up to the members.
     pub counts: Counts,
-    /// Its waves, in their order; absent in a list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+}
+
+/// One campaign, as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CampaignView {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub summary: CampaignSummary,
+    /// Of a paused one: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseView>,
+    /// The name its artifact was added by.
+    pub artifact: String,
+    /// The version its artifact was added by.
+    pub artifact_version: String,
+    /// SHA-256 of its artifact, in hexadecimal.
+    pub artifact_digest: String,
+    /// What `./DevDetail/FwV` says after success.
+    pub target_version: String,
+    /// How many devices are in it; 0 before its start.
+    pub members: u32,
+    /// Devices in flight.
+    pub in_flight: u32,
+    /// The most devices in flight at a time.
+    pub in_flight_max: u32,
+    /// Devices in their last state.
+    pub ended: u32,
+    /// Its waves, in their order.
     pub waves: Vec<WaveView>,
+    /// Last states by outcome and code, most frequent first.
+    pub outcomes: Vec<OutcomeView>,
+    /// Devices that came to their end, a minute, over the last one.
+    pub ended_per_minute: Option<f64>,
+    /// When it ends if it goes on like that.
+    pub eta: Option<Timestamp>,
+    /// Events of the ledger that were read.
+    pub events: u64,
+    /// Of those, events that said a thing again or came after a last state.
+    pub events_ignored: u64,
+    /// The definition, with everything filled in that it left open.
+    pub definition: serde_json::Value,
 }
 
 /// Why a campaign is paused.
@@ -48,6 +71,18 @@ pub struct PauseView {
     pub cause: String,
     /// In words.
     pub detail: String,
+}
+
+/// Devices that ended alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeView {
+    /// The outcome's name.
+    pub outcome: String,
+    /// The device's result code or the refusing status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// How many.
+    pub devices: u32,
 }
 
 /// A part of a campaign that starts together.
@@ -66,24 +101,51 @@ pub struct WaveView {
 /// What a campaign would be, were it created and started now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviewView {
-    /// The artifact that the definition names.
-    pub artifact: ArtifactView,
-    /// What `./DevDetail/FwV` says after success.
-    pub target_version: String,
     /// Devices that were looked at.
-    pub devices: u64,
+    pub devices: u32,
     /// Devices that would be in it.
     pub members: u32,
-    /// Of them, by wave.
-    pub waves: Vec<u32>,
-    /// Of them, those that have the target version already: nothing is sent to these.
-    pub already_current: u32,
-    /// Devices that would not be in it, by the reason that comes first.
-    pub refused: BTreeMap<String, u64>,
-    /// Octets that the members would fetch altogether.
-    pub bytes: u64,
-    /// Names of the first members.
-    pub examples: Vec<String>,
+    /// Of them, by wave, exactly as they would be.
+    pub waves: Vec<PreviewWave>,
+    /// Why the others would not, most frequent first.
+    pub refusals: Vec<PreviewRefusal>,
+    /// Octets that the members would download at their first attempts.
+    pub download_bytes: u64,
+    /// How long it takes at most while nobody is retried and nobody pauses it.
+    pub longest: String,
+}
+
+/// A wave of a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewWave {
+    /// Its number, from 0.
+    pub wave: u16,
+    /// How many devices would be in it.
+    pub members: u32,
+    /// The same by maker and model, most frequent first.
+    pub models: Vec<PreviewModel>,
+}
+
+/// The members of one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewModel {
+    /// `./DevInfo/Man`
+    pub maker: String,
+    /// `./DevInfo/Mod`
+    pub model: String,
+    /// How many.
+    pub members: u32,
+}
+
+/// A reason why devices are not in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewRefusal {
+    /// Its stable name.
+    pub reason: String,
+    /// How many devices.
+    pub devices: u32,
+    /// Some of them.
+    pub samples: Vec<String>,
 }
 
 /// One device of a campaign.
@@ -99,22 +161,32 @@ pub struct MemberView {
     pub wave: u16,
     /// The attempt it is at; 0 before the first.
     pub attempt: u16,
-    /// How its last attempt ended, where it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
-    /// The device's result code or the refusing status.
+    /// The device's result code or the refusing status of its last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
 }
 
-/// Why a device is where it is in a campaign.
+/// Where a device is in a campaign, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainView {
     /// The campaign, such as `c1`.
     pub campaign: String,
     /// Its name, for people.
     pub name: String,
-    /// The device's state in it.
+    /// Where it is as a whole.
+    pub campaign_state: String,
+    /// Where the device is in it; absent where it is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<ExplainMember>,
+    /// Why it is no member, as the device is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// Where a member is, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainMember {
+    /// Its state.
     pub state: String,
     /// Its wave, from 0.
     pub wave: u16,
@@ -138,8 +210,10 @@ pub struct ExplainView {
 pub struct VerifyView {
     /// The counters are what the ledger says, and they add up to the members.
     pub adds_up: bool,
-    /// What does not, in words.
-    pub problems: Vec<String>,
+    /// Its members.
+    pub members: u32,
+    /// What differs, in words.
+    pub differences: Vec<String>,
     /// Events that were read.
     pub events: u64,
     /// The counters as recounted.

@@ -11,9 +11,10 @@ mod secret;
 mod tree;
 
 pub use artifact::ArtifactView;
-pub(crate) use artifact::parse_digest;
+pub(crate) use artifact::{hex, parse_digest};
 pub use campaign::{
-    CampaignView, EventsView, ExplainView, MemberView, PauseView, PreviewView, VerifyView, WaveView,
+    CampaignSummary, CampaignView, EventsView, ExplainMember, ExplainView, MemberView, OutcomeView,
+    PauseView, PreviewModel, PreviewRefusal, PreviewView, PreviewWave, VerifyView, WaveView,
 };
 pub(crate) use device::check_tags;
 pub use device::{

@@ -107,7 +107,7 @@ impl Work {
         }
         match (stored, end) {
             (Err(problem), _) | (Ok(()), Some(Err(problem))) => {
-                write_line(&mut out, &BulkLine::Stopped { problem: problem.body });
+                write_line(&mut out, &BulkLine::Stopped { problem: *problem.body });
                 (out.into(), None)
             }
             (Ok(()), Some(Ok(()))) => {

@@ -50,33 +50,14 @@ pub(crate) async fn add(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ListParams {
-    #[serde(flatten)]
-    paging: FlatPaging,
+    limit: Option<String>,
+    cursor: Option<String>,
     tag: Option<String>,
     maker: Option<String>,
     model: Option<String>,
     firmware: Option<String>,
-}
-
-/// [`Paging`] beside other parameters: a flattened query hands every value over as text.
-#[derive(Deserialize)]
-struct FlatPaging {
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
-impl FlatPaging {
-    fn paging(self) -> Result<Paging, Problem> {
-        let limit = match self.limit {
-            None => None,
-            Some(text) => match text.parse() {
-                Ok(limit) => Some(limit),
-                Err(_) => return Err(Problem::invalid("limit", "a number", format!("{text:?}"))),
-            },
-        };
-        Ok(Paging::new(limit, self.cursor))
-    }
 }
 
 /// `GET /v1/devices?limit=&cursor=&tag=&maker=&model=&firmware=`: in the order of names.
@@ -86,8 +67,8 @@ pub(crate) async fn list(
     State(app): State<App>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Page<DeviceView>>, Problem> {
-    let ListParams { paging, tag, maker, model, firmware } = params;
-    let paging = paging.paging()?;
+    let ListParams { limit, cursor: after, tag, maker, model, firmware } = params;
+    let paging = Paging::from_text(limit.as_deref(), after)?;
     let limit = paging.limit()?;
     let wanted = |device: &Device| {
         tag.as_ref().is_none_or(|tag| device.tags.contains(tag))

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use admin_service::{Services, Token};
 use bytes::Bytes;
+use campaign_service::CampaignService;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -15,6 +16,7 @@ use service_kit::{
 };
 use storage::{Embedded, TenantId};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) const ARTIFACT_BYTES_MAX: usize = 4096;
 
@@ -24,6 +26,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     token: Token,
     task: tokio::task::JoinHandle<()>,
+    _campaigns: DropGuard,
     _folder: tempfile::TempDir,
 }
 
@@ -32,12 +35,23 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(folder.path(), &storage::embedded::Options::default()).unwrap());
         let token = Token::read_or_make(&folder.path().join(admin_service::TOKEN_FILE)).unwrap();
+        let campaigns = CampaignService::new(
+            campaign_service::Stores::of((*store).clone()),
+            TenantId::default(),
+            campaign_service::system_clock(),
+        );
+        let stop_campaigns = CancellationToken::new();
+        tokio::spawn({
+            let (campaigns, stop) = (campaigns.clone(), stop_campaigns.clone());
+            async move { campaigns.run(stop).await }
+        });
         let services = Services {
             tenant: TenantId::default(),
             devices: store.clone(),
             snapshots: store.clone(),
             jobs: store.clone(),
             artifacts: store.clone(),
+            campaigns: campaigns.clone(),
             metrics: Metrics::new("test"),
         };
         let settings = AdminSettings {
@@ -51,7 +65,15 @@ impl Server {
         let (stop, given) = (shutdown.clone(), Some(token.clone()));
         let task =
             tokio::spawn(async move { admin_service::run(&settings, services, given, listener, stop).await });
-        Self { store, shutdown, address, token, task, _folder: folder }
+        Self {
+            store,
+            shutdown,
+            address,
+            token,
+            task,
+            _campaigns: stop_campaigns.drop_guard(),
+            _folder: folder,
+        }
     }
 
     /// Waits for the server to end by itself.
@@ -109,15 +131,33 @@ impl Server {
 
     /// The ids of all pages of a list.
     pub(crate) async fn all_pages(&self, path: &str, query: &str) -> Vec<String> {
-        let (mut ids, mut cursor) = (Vec::new(), String::new());
+        let rows = self.all_rows(path, query).await;
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The rows of all pages of a list.
+    pub(crate) async fn all_rows(&self, path: &str, query: &str) -> Vec<Value> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = self.get(&format!("{path}{query}{cursor}")).await.expect(StatusCode::OK).json();
-            let items = page["items"].as_array().unwrap();
-            ids.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            rows.extend_from_slice(page["items"].as_array().unwrap());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return ids,
+                None => return rows,
             }
+        }
+    }
+
+    /// Reads until it is as wanted.
+    pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let value = self.get(path).await.expect(StatusCode::OK).json();
+            if wanted(&value) {
+                return value;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path} stays {value}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
