@@ -9,10 +9,12 @@ use std::{
 
 use admin_service::{TOKEN_FILE, Token};
 use anyhow::Context as _;
+use campaign_service::CampaignService;
 use clap::Args;
 use service_kit::{Metrics, Settings, Shutdown, settings::AdminSettings, telemetry};
 use storage::{Embedded, TenantId};
 use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     exit::{Exit, Failure},
@@ -98,12 +100,16 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let store = Arc::new(store);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let tenant = TenantId::default();
+    let campaign_stores = campaign_service::Stores::of((*store).clone());
+    let campaigns = CampaignService::new(campaign_stores, tenant.clone(), campaign_service::system_clock());
     let services = admin_service::Services {
-        tenant: TenantId::default(),
+        tenant,
         devices: store.clone(),
         snapshots: store.clone(),
         jobs: store.clone(),
         artifacts: store.clone(),
+        campaigns: campaigns.clone(),
         metrics: metrics.clone(),
     };
     let mut roles = JoinSet::new();
@@ -113,6 +119,21 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
         async move {
             let run = session_service::run(&settings, stores, device_listener, &metrics, shutdown).await;
             run.context("the device front-end could not run")
+        }
+    });
+    roles.spawn({
+        let (stop, shutdown) = (CancellationToken::new(), shutdown.clone());
+        async move {
+            let run = campaigns.run(stop.clone());
+            tokio::pin!(run);
+            let ended = tokio::select! {
+                ended = &mut run => ended,
+                () = shutdown.draining() => {
+                    stop.cancel();
+                    run.await
+                }
+            };
+            ended.context("the campaigns' owner could not run")
         }
     });
     roles.spawn({

@@ -11,7 +11,7 @@ use super::{CreateArgs, show};
 use crate::{
     client::{Client, escape},
     exit::{Exit, Failure},
-    output::{self, Format, grouped},
+    output::{self, Format, Table, grouped},
 };
 
 /// Octets of the largest file that is sent; the server's bound.
@@ -49,12 +49,12 @@ pub(crate) fn submit(
     key: Option<&str>,
 ) -> Result<CampaignView, Failure> {
     let campaign: CampaignView = client.post_bytes("/v1/campaigns", media_type, text.as_bytes(), key)?;
-    if !start || campaign.state != "draft" {
+    if !start || campaign.summary.state != "draft" {
         return Ok(campaign);
     }
-    let path = format!("/v1/campaigns/{}/start", escape(&campaign.id));
+    let path = format!("/v1/campaigns/{}/start", escape(&campaign.summary.id));
     client.post(&path, &serde_json::json!({}), None).map_err(|failure: Failure| {
-        let id = &campaign.id;
+        let id = &campaign.summary.id;
         let hint = format!("{id} is created as a draft; flotilla campaign start {id} tries again");
         Failure::new(failure.exit, failure.message).hint(hint)
     })
@@ -64,18 +64,28 @@ fn print_preview(format: Format, preview: &PreviewView) -> Result<(), Failure> {
     if format == Format::Json {
         return output::print_json(preview);
     }
-    let waves: Vec<_> = preview.waves.iter().map(|count| grouped((*count).into())).collect();
-    let refused: Vec<_> =
-        preview.refused.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count))).collect();
     output::print_pairs(&[
-        ("artifact", format!("{} {}", preview.artifact.name, preview.artifact.version)),
-        ("target version", preview.target_version.clone()),
-        ("devices", grouped(preview.devices)),
+        ("devices", grouped(preview.devices.into())),
         ("members", grouped(preview.members.into())),
-        ("by wave", output::or_dash(&waves.join(", "))),
-        ("already current", grouped(preview.already_current.into())),
-        ("refused", output::or_dash(&refused.join(", "))),
-        ("to download", output::octets(preview.bytes)),
-        ("first members", output::or_dash(&preview.examples.join(" "))),
-    ])
+        ("to download", output::octets(preview.download_bytes)),
+        ("at most", preview.longest.clone()),
+    ])?;
+    output::print_line("")?;
+    let mut table = Table::new(&["WAVE", "MAKER", "MODEL", "MEMBERS"]);
+    for wave in &preview.waves {
+        for model in &wave.models {
+            let (maker, model_name) = (output::or_dash(&model.maker), output::or_dash(&model.model));
+            table.row(vec![(wave.wave + 1).to_string(), maker, model_name, grouped(model.members.into())]);
+        }
+    }
+    table.print()?;
+    if preview.refusals.is_empty() {
+        return Ok(());
+    }
+    output::print_line("")?;
+    let mut table = Table::new(&["REFUSED", "DEVICES", "SUCH AS"]);
+    for refusal in &preview.refusals {
+        table.row(vec![refusal.reason.clone(), grouped(refusal.devices.into()), refusal.samples.join(" ")]);
+    }
+    table.print()
 }

@@ -1,6 +1,6 @@
 //! `flotilla campaign list|show|devices|verify`
 
-use admin_service::api::{CampaignView, MemberView, VerifyView};
+use admin_service::api::{CampaignSummary, CampaignView, MemberView, VerifyView};
 
 use super::path;
 use crate::{
@@ -14,7 +14,7 @@ const TABLE_ROWS: usize = 1000;
 
 pub(super) fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
     let mut campaigns = Vec::new();
-    client.get_pages("/v1/campaigns", 0, |campaign: CampaignView| {
+    client.get_pages("/v1/campaigns", 0, |campaign: CampaignSummary| {
         campaigns.push(campaign);
         Ok(())
     })?;
@@ -39,8 +39,7 @@ pub(super) fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
             campaign.id.clone(),
             campaign.name.clone(),
             campaign.state.clone(),
-            campaign.target_version.clone(),
-            grouped(campaign.members.into()),
+            grouped(counts.members().into()),
             grouped(counts.in_flight().into()),
             grouped(counts.succeeding().into()),
             grouped(counts.failing().into()),
@@ -62,18 +61,26 @@ pub(super) fn print(format: Format, campaign: &CampaignView) -> Result<(), Failu
         return output::print_json(campaign);
     }
     let pause = campaign.pause.as_ref().map(|pause| format!(" ({})", pause.detail)).unwrap_or_default();
-    let started_by = campaign.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-    output::print_pairs(&[
-        ("campaign", format!("{} {}", campaign.id, campaign.name)),
-        ("state", format!("{}{pause}", campaign.state)),
-        ("version", campaign.target_version.clone()),
-        ("artifact", campaign.artifact.clone()),
-        ("created", output::instant_or_dash(campaign.created)),
-        ("started", format!("{}{started_by}", output::instant_or_dash(campaign.started))),
+    let summary = &campaign.summary;
+    let artifact = &campaign.artifact;
+    let mut pairs = vec![
+        ("campaign", format!("{} {}", summary.id, summary.name)),
+        ("state", format!("{}{pause}", summary.state)),
+        ("artifact", format!("{artifact} {} sha256:{}", campaign.artifact_version, campaign.artifact_digest)),
+        ("to version", campaign.target_version.clone()),
+        ("created", output::instant_or_dash(summary.created)),
+        ("started", output::instant_or_dash(summary.started)),
         ("members", grouped(campaign.members.into())),
-        ("in flight", format!("{} of {}", campaign.counts.in_flight(), campaign.in_flight_max)),
-        ("states", or_dash(&states(&campaign.counts))),
-    ])?;
+        (
+            "in flight",
+            format!("{} of {}", grouped(campaign.in_flight.into()), grouped(campaign.in_flight_max.into())),
+        ),
+        ("states", or_dash(&states(&summary.counts))),
+    ];
+    if let Some(eta) = campaign.eta {
+        pairs.push(("done by", output::instant(eta)));
+    }
+    output::print_pairs(&pairs)?;
     if campaign.waves.is_empty() {
         return Ok(());
     }
@@ -93,6 +100,20 @@ pub(super) fn print(format: Format, campaign: &CampaignView) -> Result<(), Failu
         let mut row = vec![(wave.wave + 1).to_string(), if wave.open { "yes" } else { "no" }.to_owned()];
         row.extend(numbers.map(|number| grouped(number.into())));
         table.row(row);
+    }
+    table.print()?;
+    print_outcomes(campaign)
+}
+
+fn print_outcomes(campaign: &CampaignView) -> Result<(), Failure> {
+    if campaign.outcomes.is_empty() {
+        return Ok(());
+    }
+    output::print_line("")?;
+    let mut table = Table::new(&["OUTCOME", "CODE", "DEVICES"]);
+    for row in &campaign.outcomes {
+        let code = row.code.map_or_else(|| "-".into(), |code| code.to_string());
+        table.row(vec![row.outcome.clone(), code, grouped(row.devices.into())]);
     }
     table.print()
 }
@@ -117,7 +138,7 @@ pub(super) fn devices(
 ) -> Result<Exit, Failure> {
     let query = state.map(|state| format!("?state={}", escape(state))).unwrap_or_default();
     let path = format!("{}/devices{query}", path(id));
-    let new_table = || Table::new(&["DEVICE", "STATE", "WAVE", "ATTEMPT", "LAST OUTCOME"]);
+    let new_table = || Table::new(&["DEVICE", "STATE", "WAVE", "ATTEMPT", "CODE"]);
     let (mut table, mut rows, mut all) = (new_table(), 0, Vec::new());
     let more = client.get_pages(&path, limit, |member: MemberView| {
         if format == Format::Json {
@@ -129,10 +150,9 @@ pub(super) fn devices(
             rows = 0;
         }
         rows += 1;
-        let code = member.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let outcome = format!("{}{code}", member.outcome.as_deref().unwrap_or("-"));
+        let code = member.code.map_or_else(|| "-".into(), |code| code.to_string());
         let wave = (member.wave + 1).to_string();
-        table.row(vec![member.device, member.state, wave, member.attempt.to_string(), outcome]);
+        table.row(vec![member.device, member.state, wave, member.attempt.to_string(), code]);
         Ok(())
     })?;
     match format {
@@ -153,10 +173,10 @@ pub(super) fn verify(client: &Client, format: Format, id: &str) -> Result<Exit, 
         let verdict = if found.adds_up { "adds up" } else { "does not add up" };
         output::print_pairs(&[
             ("ledger", format!("{verdict}, {} events", grouped(found.events))),
-            ("members", grouped(found.counts.members().into())),
+            ("members", grouped(found.members.into())),
             ("states", or_dash(&states(&found.counts))),
         ])?;
-        found.problems.iter().try_for_each(|problem| output::print_line(&format!("  {problem}")))?;
+        found.differences.iter().try_for_each(|text| output::print_line(&format!("  {text}")))?;
     }
     Ok(if found.adds_up { Exit::Ok } else { Exit::Error })
 }

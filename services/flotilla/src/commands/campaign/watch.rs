@@ -35,7 +35,7 @@ pub(crate) enum Ending {
 
 impl Ending {
     fn of(campaign: &CampaignView) -> Option<Self> {
-        match (campaign.state.as_str(), &campaign.pause) {
+        match (campaign.summary.state.as_str(), &campaign.pause) {
             ("finished", _) => Some(Self::Finished),
             ("stopped", _) => Some(Self::Stopped),
             ("paused", Some(pause)) if pause.cause != "operator" => Some(Self::Held),
@@ -102,7 +102,7 @@ impl Shown for Lines {
             Some((at, before)) => *before != text && (last || at.elapsed() >= LINE_PAUSE),
         };
         if due {
-            eprintln!("{} {text}", campaign.id);
+            eprintln!("{} {text}", campaign.summary.id);
             self.last = Some((Instant::now(), text));
         }
     }
@@ -110,10 +110,10 @@ impl Shown for Lines {
 
 /// A campaign's progress in a line.
 pub(crate) fn summary(campaign: &CampaignView) -> String {
-    let counts = &campaign.counts;
+    let counts = &campaign.summary.counts;
     let mut text = format!(
         "{}: {} of {} ended, {} in flight, {} succeeded",
-        campaign.state,
+        campaign.summary.state,
         grouped(counts.ended().into()),
         grouped(campaign.members.into()),
         grouped(counts.in_flight().into()),
@@ -149,7 +149,7 @@ impl Shown for Bars {
             );
             bar
         });
-        line.set_message(format!("{} {}", campaign.name, summary(campaign)));
+        line.set_message(format!("{} {}", campaign.summary.name, summary(campaign)));
         while self.bars.len() < campaign.waves.len() {
             let bar = ProgressBar::no_length().with_style(bar_style());
             let bar = self.group.insert_before(line, bar);
@@ -176,23 +176,35 @@ fn bar_style() -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use admin_service::api::PauseView;
+    use admin_service::api::{CampaignSummary, PauseView};
 
     fn campaign(state: &str, cause: Option<&str>) -> CampaignView {
-        CampaignView {
+        let summary = CampaignSummary {
             id: "c1".into(),
             name: "n".into(),
             state: state.into(),
-            pause: cause.map(|cause| PauseView { cause: cause.into(), detail: "why".into() }),
-            artifact: String::new(),
-            target_version: "2".into(),
             created: None,
             started: None,
-            started_by: None,
-            members: 3,
-            in_flight_max: 1,
             counts: campaign::Counts { succeeded: 1, pending: 2, ..Default::default() },
+        };
+        CampaignView {
+            summary,
+            pause: cause.map(|cause| PauseView { cause: cause.into(), detail: "why".into() }),
+            artifact: "fw".into(),
+            artifact_version: "2".into(),
+            artifact_digest: String::new(),
+            target_version: "2".into(),
+            members: 3,
+            in_flight: 0,
+            in_flight_max: 1,
+            ended: 1,
             waves: Vec::new(),
+            outcomes: Vec::new(),
+            ended_per_minute: None,
+            eta: None,
+            events: 0,
+            events_ignored: 0,
+            definition: serde_json::Value::Null,
         }
     }
 

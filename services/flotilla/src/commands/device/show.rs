@@ -272,21 +272,23 @@ pub(super) fn explain(client: &Client, format: Format, id: &str) -> Result<Exit,
         return Ok(Exit::Ok);
     }
     if campaigns.is_empty() {
-        output::print_line("it is in no campaign")?;
+        output::print_line("there is no campaign")?;
     }
     for campaign in &campaigns {
-        let code = campaign.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let outcome = campaign.outcome.as_ref().map(|outcome| format!(", last outcome {outcome}{code}"));
-        output::print_line(&output::printable(format!(
-            "{} {}: {}, wave {}, attempt {}{}",
-            campaign.campaign,
-            campaign.name,
-            campaign.state,
-            campaign.wave + 1,
-            campaign.attempt,
-            outcome.unwrap_or_default(),
-        )))?;
-        output::print_line(&format!("  {}", output::printable(campaign.reason.clone())))?;
+        let ExplainView { campaign: id, name, campaign_state, member, refusal } = campaign;
+        let mut lines = vec![format!("{id} {name} ({campaign_state})")];
+        if let Some(member) = member {
+            let code = member.code.map(|code| format!(" ({code})")).unwrap_or_default();
+            let outcome = member.outcome.as_ref().map(|outcome| format!(", last outcome {outcome}{code}"));
+            let outcome = outcome.unwrap_or_default();
+            let (state, wave, attempt) = (&member.state, member.wave + 1, member.attempt);
+            lines.push(format!("  {state}, wave {wave}, attempt {attempt}{outcome}"));
+            lines.push(format!("  {}", member.reason));
+        }
+        lines.extend(refusal.as_ref().map(|refusal| format!("  not a member: {refusal}")));
+        for line in lines {
+            output::print_line(&output::printable(line))?;
+        }
     }
     Ok(Exit::Ok)
 }
