@@ -63,7 +63,7 @@ impl<'c> Performed<'c> {
     }
 
     fn is_success(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.code.is_success())
+        self.outcomes.iter().all(|outcome| is_done(outcome.code))
     }
 
     fn is_refused_by_user(&self) -> bool {
@@ -148,7 +148,7 @@ impl Executor<'_> {
         if failed {
             *self.tree = before;
             let undone = done.iter_mut().flat_map(|performed| &mut performed.outcomes);
-            for outcome in undone.filter(|outcome| outcome.code.is_success()) {
+            for outcome in undone.filter(|outcome| is_done(outcome.code)) {
                 outcome.code = StatusCode::ATOMIC_ROLLED_BACK;
             }
         }
@@ -457,6 +457,11 @@ fn octets<'d>(data: &'d Data<'_>, format: Option<&str>) -> &'d [u8] {
         Data::Bytes(bytes) if is_octets => bytes,
         data => data.as_text().map_or(data.as_bytes(), str::as_bytes),
     }
+}
+
+// By their first digit "cancelled" and "not executed" would be successes too.
+fn is_done(code: StatusCode) -> bool {
+    code.is_success() && !matches!(code, StatusCode::OPERATION_CANCELLED | StatusCode::NOT_EXECUTED)
 }
 
 fn target_of<'i>(item: &'i Item<'_>) -> Option<&'i str> {

@@ -13,6 +13,8 @@ use crate::{Scheme, auth};
 
 /// What a server may say it takes at least; less would leave no room for an answer.
 const MSG_SIZE_MIN: usize = 512;
+/// Below this the header's Status names nobody, for the sake of the rest.
+pub(super) const MSG_SIZE_SMALL: usize = 1024;
 /// Kept free for alert 1222 while the server's package is open, in the longer of the encodings.
 const NEXT_MESSAGE_SIZE: usize = 80;
 /// A chunk smaller than this waits for a message of its own.
@@ -36,6 +38,15 @@ struct Packer<'s, 'b> {
     msg_id: u32,
     /// Something else than the header's Status is in the message.
     is_filled: bool,
+}
+
+/// What became of a command that was to be sent whole.
+enum Pushed {
+    Whole,
+    /// It waits for the next message.
+    Later,
+    /// It has to be cut.
+    TooLarge,
 }
 
 impl DeviceSession {
@@ -76,7 +87,11 @@ impl DeviceSession {
             .map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX).max(MSG_SIZE_MIN));
         let mut writer = Writer::begin(config.encoding, &hdr, &mut body);
         let mut next_cmd_id = 1;
-        if let Some(header) = header {
+        if let Some(mut header) = header {
+            if limit < MSG_SIZE_SMALL {
+                header.target_ref.clear();
+                header.source_ref.clear();
+            }
             let id = if config.quirks.omits_status_cmd_id { String::new() } else { next_cmd_id.to_string() };
             writer.push(&Command::Status(header.status(&id)));
             next_cmd_id += 1;
@@ -94,18 +109,46 @@ impl DeviceSession {
 
 impl Packer<'_, '_> {
     fn fill(&mut self) {
+        let begin = (self.writer.mark(), self.next_cmd_id);
+        let urgent = self.session.urgent.clone();
+        self.fill_urgent();
+        let is_filled = self.is_filled;
+        if !self.fill_queue() && is_filled && !self.session.outbox.is_empty() {
+            // In a message this small the answers to "next message" would keep out for ever what is next.
+            self.writer.rollback(begin.0);
+            (self.next_cmd_id, self.is_filled) = (begin.1, false);
+            self.session.urgent = urgent;
+            self.fill_queue();
+            self.fill_urgent();
+        }
+    }
+
+    fn fill_urgent(&mut self) {
+        while let Some(urgent) = self.session.urgent.pop_front() {
+            if !matches!(self.push_whole(&urgent), Pushed::Whole) {
+                self.session.urgent.push_front(urgent);
+                return;
+            }
+        }
+    }
+
+    /// Gives back whether anything of the queue went into the message.
+    fn fill_queue(&mut self) -> bool {
+        let before = self.next_cmd_id;
         let mut queue = std::mem::take(&mut self.session.outbox);
         while let Some(front) = queue.front() {
-            let is_begun = self.session.object_offset > 0;
-            if !is_begun && self.push_whole(front) {
-                queue.pop_front();
-                continue;
+            if self.session.object_offset == 0 {
+                match self.push_whole(front) {
+                    Pushed::Whole => {
+                        queue.pop_front();
+                        continue;
+                    }
+                    Pushed::Later => break,
+                    Pushed::TooLarge => {}
+                }
             }
             let Out::Results(results) = front else { break };
-            if !is_begun && results.items.len() > 1 {
-                if self.is_filled {
-                    break;
-                }
+            if results.items.len() > 1 {
                 split_first(&mut queue);
                 continue;
             }
@@ -117,10 +160,11 @@ impl Packer<'_, '_> {
             }
         }
         self.session.outbox = queue;
+        self.next_cmd_id > before
     }
 
     /// Pushes a command if it fits, or if it can neither be cut nor would fit into a message of its own.
-    fn push_whole(&mut self, out: &Out) -> bool {
+    fn push_whole(&mut self, out: &Out) -> Pushed {
         let mark = self.writer.mark();
         let before = self.writer.size_if_finished(true);
         let id = self.cmd_id(out);
@@ -138,13 +182,13 @@ impl Packer<'_, '_> {
         };
         if !(fits || (!self.is_filled && !fits_alone && !can_be_cut)) {
             self.writer.rollback(mark);
-            return false;
+            return if fits_alone || !can_be_cut { Pushed::Later } else { Pushed::TooLarge };
         }
         if let Out::Event(index, _) = out {
             self.session.events_sent.push((self.msg_id, id, *index));
         }
         self.pushed();
-        true
+        Pushed::Whole
     }
 
     /// Pushes as much of an object as fits. `true`: that was the last of it; `None`: there is no room.
@@ -185,8 +229,9 @@ impl Packer<'_, '_> {
 
     fn finish(mut self) {
         let their_package_is_open = !self.session.their_package_is_done;
-        let is_final = !their_package_is_open && self.session.outbox.is_empty();
-        if their_package_is_open && self.session.outbox.is_empty() {
+        let is_empty = self.session.outbox.is_empty() && self.session.urgent.is_empty();
+        let is_final = !their_package_is_open && is_empty;
+        if their_package_is_open && is_empty {
             self.writer.push(&Command::Alert(Alert {
                 cmd_id: self.next_cmd_id.to_string().into(),
                 code: Some(NEXT_MESSAGE),
@@ -223,8 +268,8 @@ impl HeaderStatus {
             msg_ref: Some(self.msg_ref),
             cmd_ref: "0".into(),
             cmd: "SyncHdr".into(),
-            target_refs: vec![(&*self.target_ref).into()],
-            source_refs: vec![(&*self.source_ref).into()],
+            target_refs: named(&self.target_ref),
+            source_refs: named(&self.source_ref),
             chal: self
                 .verdict
                 .challenge
@@ -234,6 +279,10 @@ impl HeaderStatus {
             ..Status::default()
         }
     }
+}
+
+fn named(text: &str) -> Vec<Cow<'_, str>> {
+    if text.is_empty() { Vec::new() } else { vec![text.into()] }
 }
 
 fn chal(scheme: Scheme, nonce: Option<&[u8]>) -> Meta<'static> {

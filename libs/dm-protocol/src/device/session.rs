@@ -14,7 +14,7 @@ use super::{
     login::Login,
     object::Incoming,
     outbox::{Out, OutItem},
-    pack::HeaderStatus,
+    pack::{HeaderStatus, MSG_SIZE_SMALL},
 };
 
 /// Messages in a row that may say nothing new.
@@ -43,6 +43,8 @@ pub struct DeviceSession {
     pub(super) announced: bool,
     /// The last message had a credential.
     pub(super) sent_cred: bool,
+    /// Answers that go before the rest of an earlier answer.
+    pub(super) urgent: VecDeque<Out>,
     pub(super) outbox: VecDeque<Out>,
     /// Octets of the first of the outbox that have been sent.
     pub(super) object_offset: usize,
@@ -89,6 +91,7 @@ impl DeviceSession {
             next_msg_id: 1,
             server_msg_id: 0,
             uri: config.server_url.clone(),
+            urgent: VecDeque::new(),
             outbox: opening.iter().cloned().collect(),
             opening,
             is_opening: true,
@@ -159,12 +162,13 @@ impl DeviceSession {
             }
             return Ok(self.write(Some(header)));
         }
+        let gets_on = has_commands || !(self.outbox.is_empty() && self.urgent.is_empty());
         self.execute(now, &message, tree, host);
         let says_something = commands.iter().any(|command| !matches!(command, Command::Status(_)));
         if message.body.is_final && !says_something && self.outbox.is_empty() {
             return Ok(self.end(DeviceEnding::Done));
         }
-        self.idle = if has_commands || !self.outbox.is_empty() { 0 } else { self.idle + 1 };
+        self.idle = if gets_on { 0 } else { self.idle + 1 };
         if self.idle > IDLE_MAX {
             return Ok(self.close(header, DeviceEnding::Stalled));
         }
@@ -309,6 +313,7 @@ impl DeviceSession {
 
     /// Back to package 1: nothing of what was said so far counts.
     fn open_again(&mut self) {
+        self.urgent.clear();
         self.outbox = self.opening.iter().cloned().collect();
         self.is_opening = true;
         self.announced = false;
@@ -346,8 +351,18 @@ impl DeviceSession {
         if lost_ours {
             self.drop_object();
         }
-        if !message.hdr.no_resp {
+        let out = out.into_iter().filter(|_| !message.hdr.no_resp);
+        if self.outbox.is_empty() {
             self.outbox.extend(out);
+        } else {
+            // What is owed to "next message" must not wait behind the chunks of an object.
+            let (urgent, rest) = out.partition::<Vec<_>, _>(|out| matches!(out, Out::Status(_)));
+            // A server that takes so little sends one of those for each message that it gets, and an answer to each
+            // would fill the message.
+            if self.server_max_msg_size.is_none_or(|size| size >= MSG_SIZE_SMALL as u64) {
+                self.urgent.extend(urgent);
+            }
+            self.outbox.extend(rest);
         }
         self.outbox.extend(broken.map(Out::NoEndOfData));
     }
