@@ -5,7 +5,7 @@ use syncml::{Alert, Command, Item, ItemCommand, Message, Meta, Results, Status, 
 use super::{
     DeviceAlert, Draft, Ending, Event, UNANSWERED,
     object::{Chunk, Inbound, InboundOf, leaf, read_value, transported},
-    outstanding::{Part, Sent},
+    outstanding::{Answer, Part, Sent},
     proof::ServerState,
     record::{Owed, OwnPackage, Ref, Waiting},
     session::{Input, Reply, ServerSession},
@@ -36,7 +36,10 @@ impl ServerSession {
             .filter(|nonce| (1..=NONCE_OCTETS_MAX).contains(&nonce.len()));
         let refused =
             matches!(status.data, StatusCode::INVALID_CREDENTIALS | StatusCode::MISSING_CREDENTIALS);
-        self.record.server.handle_status(status.data, asked.filter(|_| refused), nonce.is_some());
+        // A header's Status without its MsgRef can only be for the last message.
+        let last = self.step.answered_msg_id;
+        let msg_id = status.msg_ref.filter(|&id| id != 0).unwrap_or(last);
+        self.record.server.handle_status(status.data, msg_id, asked.filter(|_| refused), nonce.is_some());
         if let Some(nonce) = nonce
             && asked == Some(Scheme::Md5)
         {
@@ -137,10 +140,16 @@ impl ServerSession {
             self.record.outstanding.remove(index);
             return self.handle_chunk_status(status.data);
         }
-        let challenged = self.record.server.state == ServerState::Challenged;
+        let challenged = self.record.server.is_challenged();
         let refused =
             matches!(status.data, StatusCode::INVALID_CREDENTIALS | StatusCode::MISSING_CREDENTIALS);
-        if (challenged && refused) || status.data == StatusCode::CHUNK_ACCEPTED {
+        if challenged && refused {
+            if let Some(answer) = self.record.outstanding[index].answers.get_mut(position) {
+                answer.refused = true;
+            }
+            return;
+        }
+        if status.data == StatusCode::CHUNK_ACCEPTED {
             return;
         }
         let items: Vec<String> = status.items.iter().filter_map(item_text).collect();
@@ -384,14 +393,26 @@ impl ServerSession {
     }
 
     /// The device has said all it has to say about the commands that are out.
+    ///
+    /// What it refused for want of credentials goes out again; and all of the message whose header it refused, if
+    /// it says no more than that. What has no Status in a refusal that names others is not sent again: it may have run.
     pub(crate) fn close_package(&mut self) {
-        let challenged = self.record.server.state == ServerState::Challenged;
+        let outstanding = std::mem::take(&mut self.record.outstanding);
+        let is_untouched = |sent: &Sent| sent.answers.iter().all(Answer::is_empty);
+        let is_named = |sent: &Sent| !is_untouched(sent) || sent.answers.iter().any(|answer| answer.refused);
+        let refused_msg_id = match self.record.server.state {
+            ServerState::Challenged { msg_id } => Some(msg_id),
+            _ => None,
+        };
+        let refused_whole = refused_msg_id.filter(|_| !outstanding.iter().any(is_named));
         let mut again = Vec::new();
-        for sent in std::mem::take(&mut self.record.outstanding) {
+        for sent in outstanding {
+            let is_refused =
+                sent.answers.iter().any(|answer| answer.refused) || refused_whole == Some(sent.msg_id);
             if sent.part == Part::Chunk {
                 continue;
             }
-            if challenged && sent.answers.iter().all(super::outstanding::Answer::is_empty) {
+            if is_refused && is_untouched(&sent) {
                 again.push(Waiting { tag: sent.tag, draft: sent.draft, part: sent.part });
             } else {
                 self.report_unanswered(&sent);
@@ -417,7 +438,11 @@ impl ServerSession {
                 continue;
             }
             // A value is as good as the Status that should have come with it.
-            let code = if answer.has_results { StatusCode::OK } else { UNANSWERED };
+            let code = match answer {
+                Answer { has_results: true, .. } => StatusCode::OK,
+                Answer { refused: true, .. } => StatusCode::INVALID_CREDENTIALS,
+                _ => UNANSWERED,
+            };
             let outcomes = if answer.items.is_empty() && sent.part != Part::Items {
                 vec![None]
             } else {
@@ -428,7 +453,7 @@ impl ServerSession {
     }
 
     fn handle_chunk_status(&mut self, code: StatusCode) {
-        let challenged = self.record.server.state == ServerState::Challenged;
+        let challenged = self.record.server.is_challenged();
         match code {
             StatusCode::CHUNK_ACCEPTED => {}
             StatusCode::INVALID_CREDENTIALS | StatusCode::MISSING_CREDENTIALS if challenged => {

@@ -39,9 +39,12 @@ pub(crate) struct Answer {
     pub(crate) items: Vec<u16>,
     /// A value came.
     pub(crate) has_results: bool,
+    /// A 401 or 407 beside that of our header: it did not run, and goes out again with other credentials.
+    pub(crate) refused: bool,
 }
 
 impl Answer {
+    /// Nothing is known that would keep the command from being sent again.
     pub(crate) fn is_empty(&self) -> bool {
         !self.whole && self.items.is_empty() && !self.has_results
     }

@@ -41,8 +41,8 @@ pub(crate) enum ServerState {
     /// Nothing yet.
     #[default]
     Unsaid,
-    /// 401 or 407: commands that were refused for it go out again.
-    Challenged,
+    /// 401 or 407 for this message: commands that were refused with it go out again.
+    Challenged { msg_id: u32 },
     /// 200: they are due in each message.
     EachMessage,
     /// 212: they hold for the session.
@@ -243,10 +243,16 @@ impl ServerProof {
     }
 
     /// Takes in the device's Status for our header. `next_nonce`: it came with a nonce for the next credential.
-    pub(crate) fn handle_status(&mut self, code: StatusCode, asked: Option<Scheme>, next_nonce: bool) {
+    pub(crate) fn handle_status(
+        &mut self,
+        code: StatusCode,
+        msg_id: u32,
+        asked: Option<Scheme>,
+        next_nonce: bool,
+    ) {
         match code {
             StatusCode::INVALID_CREDENTIALS | StatusCode::MISSING_CREDENTIALS => {
-                self.state = ServerState::Challenged;
+                self.state = ServerState::Challenged { msg_id };
                 self.refusals = self.refusals.saturating_add(1);
                 self.scheme = asked.or(self.scheme);
             }
@@ -266,10 +272,15 @@ impl ServerProof {
         }
     }
 
+    /// The device has refused the last credentials, or their absence.
+    pub(crate) fn is_challenged(&self) -> bool {
+        matches!(self.state, ServerState::Challenged { .. })
+    }
+
     /// Credentials have gone out.
     pub(crate) fn handle_sent(&mut self, scheme: Option<Scheme>) {
         self.sent = scheme.is_some();
-        if self.state == ServerState::Challenged {
+        if self.is_challenged() {
             self.state = ServerState::Unsaid;
         }
         self.scheme = self.scheme.or(scheme);

@@ -120,6 +120,7 @@ impl ServerSession {
     fn header<'a>(&'a self, settings: &'a Settings, closing: bool, lean: bool) -> SyncHdr<'a> {
         let record = &self.record;
         let given = record.client.is_given();
+        let is_stray = self.step.reply == Reply::Stray;
         let server_id = self.step.server_id.as_deref();
         let cred = self.step.credential.as_ref().filter(|_| given && !closing);
         let states_limits = given && !closing && !lean && !record.limits_stated;
@@ -127,7 +128,7 @@ impl ServerSession {
             ver_dtd: record.version.ver_dtd().into(),
             ver_proto: record.version.ver_proto().into(),
             session_id: record.session_id.as_ref().into(),
-            msg_id: record.reply_msg_id.max(1),
+            msg_id: if is_stray { record.reply_msg_id.max(self.step.msg_ref) } else { record.reply_msg_id },
             target: Location { loc_uri: record.device.as_str().into(), loc_name: None },
             source: Location {
                 loc_uri: server_id.unwrap_or(&settings.server_uri).into(),
@@ -157,9 +158,7 @@ impl ServerSession {
     fn resp_uri(&self, settings: &Settings) -> Option<String> {
         let key = self.record.key?;
         let mut uri = settings.resp_uri.clone()?;
-        for octet in key {
-            uri.push_str(&format!("{octet:02x}"));
-        }
+        uri.push_str(&format_key(key));
         (uri != self.step.hdr.target).then_some(uri)
     }
 
@@ -366,6 +365,11 @@ impl ServerSession {
         }
         *next_id += 1;
     }
+}
+
+/// A session's key as it stands in `RespURI`.
+pub(crate) fn format_key(key: [u8; 8]) -> String {
+    format!("{:016x}", u64::from_be_bytes(key))
 }
 
 /// Writes as much of `available` as fits; gives how much that is, or `None` where it would be nothing.

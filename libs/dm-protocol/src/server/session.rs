@@ -10,7 +10,7 @@ use super::{
     object::Outbound,
     order::{self, Order},
     outstanding::Part,
-    proof::{Chal, ClientProof, Credential, ServerProof, ServerState},
+    proof::{Chal, ClientProof, Credential, ServerProof},
     record::{OwnPackage, Record, RecordError, Seen, Version, Waiting},
     settings::Settings,
 };
@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) hdr: HdrStatus,
     /// Of the message that is answered.
     pub(crate) msg_ref: u32,
+    /// Of our message before, which the device answers.
+    pub(crate) answered_msg_id: u32,
     /// The most octets of the answer.
     pub(crate) limit: usize,
     pub(crate) credential: Option<Credential>,
@@ -202,7 +204,7 @@ impl ServerSession {
         if let Some(server) = input.account.and_then(|account| account.server.as_ref()) {
             self.step.server_id = Some(server.server_id.clone());
         }
-        if !self.is_addressed(input.message) {
+        if !self.is_addressed(settings, input.message) {
             self.answer_stray(input.message, StatusCode::BAD_REQUEST);
             return Handled::Repeated;
         }
@@ -313,8 +315,16 @@ impl ServerSession {
         Ok(Self { record: Record::decode(bytes)?, step: Step::default() })
     }
 
-    fn is_addressed(&self, message: &Message<'_>) -> bool {
-        message.hdr.source.loc_uri.trim() == self.record.device.as_str()
+    /// Whether the message is for this session, by its names and, where the device follows it, by our `RespURI`.
+    fn is_addressed(&self, settings: &Settings, message: &Message<'_>) -> bool {
+        let target = message.hdr.target.loc_uri.trim();
+        let key = settings.resp_uri.as_deref().and_then(|base| target.strip_prefix(base));
+        let is_ours = key.is_none_or(|key| {
+            // A new session may begin where the last one ended.
+            message.hdr.msg_id == 1 || self.record.key.is_none_or(|own| key == super::reply::format_key(own))
+        });
+        is_ours
+            && message.hdr.source.loc_uri.trim() == self.record.device.as_str()
             && message.hdr.session_id.eq_ignore_ascii_case(&self.record.session_id)
     }
 
@@ -338,6 +348,7 @@ impl ServerSession {
             }
         }
         self.record.last = Seen { msg_id: hdr.msg_id, fingerprint, at_s: input.now.as_second() };
+        self.step.answered_msg_id = self.record.reply_msg_id;
         // A device whose session was lost here goes on with its numbers, and takes no answer below the last it heard.
         self.record.reply_msg_id = self.record.reply_msg_id.saturating_add(1).max(hdr.msg_id);
         self.record.encoding = input.encoding;
@@ -392,8 +403,8 @@ impl ServerSession {
     /// After the commands of a message: what comes next.
     fn close_round(&mut self, settings: &Settings, input: Input<'_>, nonces: &Nonces) {
         let server = input.account.and_then(|account| account.server.as_ref());
-        let refused = self.record.server.state == ServerState::Challenged
-            && (server.is_none() || self.record.server.refusals >= 2);
+        let refused =
+            self.record.server.is_challenged() && (server.is_none() || self.record.server.refusals >= 2);
         if refused && !self.is_over() {
             self.end(Ending::ServerRefused);
         }

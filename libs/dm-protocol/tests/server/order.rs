@@ -92,6 +92,25 @@ fn a_message_of_another_session_is_refused() {
 }
 
 #[test]
+fn a_message_to_the_address_of_another_session_is_refused() {
+    let mut bench = Bench::new(nobody_asks()).draft(1, get(&["./A"]));
+    bench.settings.resp_uri = Some(format!("{SERVER_URL}?s="));
+    let own = bench.send(1, &package_1(1)).message().hdr.resp_uri.unwrap().into_owned();
+    let to = |address: &str| {
+        format!(
+            "<SyncML xmlns=\"SYNCML:SYNCML1.2\"><SyncHdr><VerDTD>1.2</VerDTD><VerProto>DM/1.2</VerProto>\
+             <SessionID>2A</SessionID><MsgID>2</MsgID><Target><LocURI>{address}</LocURI></Target>\
+             <Source><LocURI>{DEVICE}</LocURI></Source></SyncHdr><SyncBody>{}</SyncBody></SyncML>",
+            second()
+        )
+    };
+    let answer = bench.send_text(&to(&format!("{SERVER_URL}?s=0202020202020202")));
+    assert_eq!((answer.handled, answer.statuses()[0].as_str()), (Handled::Repeated, "0 SyncHdr 400"));
+    let answer = bench.send_text(&to(&own));
+    assert_eq!((answer.handled, answer.statuses()[0].as_str()), (Handled::New, "0 SyncHdr 200"));
+}
+
+#[test]
 fn the_number_of_a_session_may_be_used_again() {
     // A device that counts its sessions from 1 starts again after a restart.
     let restart = package_1(1).replace("Example Works", "Example Works again");
