@@ -18,6 +18,9 @@ const CANDIDATES_MAX: usize = 64;
 /// A longer address is passed over.
 const URI_BYTES_MAX: usize = 512;
 
+/// Objects that are something else.
+const STANDARD: [&str; 6] = ["DMAcc", "DevDetail", "DevInfo", "Inbox", "SyncML", "SCOMO"];
+
 /// A search on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Locator {
@@ -105,13 +108,16 @@ impl Locator {
         if depth >= DEPTH_MAX {
             return;
         }
+        // Of the rest of the tree only what may be FUMO by its name is followed, at the first level or the second.
+        let is_elsewhere = !uri.contains('/') && !sounds_like_firmware(uri) && !self.is_root(uri);
         for name in names(leaf) {
             let child = if uri == "." {
-                // Of the whole tree only what may be FUMO by its name, and is not among the roots.
-                if !sounds_like_firmware(name) || self.roots.iter().any(|root| root == name) {
+                if self.is_root(name) || STANDARD.contains(&name) {
                     continue;
                 }
                 name.to_owned()
+            } else if is_elsewhere && !sounds_like_firmware(name) {
+                continue;
             } else {
                 format!("{uri}/{name}")
             };
@@ -119,6 +125,10 @@ impl Locator {
                 self.below.push(child);
             }
         }
+    }
+
+    fn is_root(&self, uri: &str) -> bool {
+        self.roots.iter().any(|root| root == uri)
     }
 
     fn candidate(&mut self, uri: &str) -> Option<&mut Candidate> {

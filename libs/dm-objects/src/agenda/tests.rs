@@ -405,8 +405,9 @@ fn the_node_is_found_by_its_id_or_its_children() {
         ("DevDetail/FwV", "1.0.0"),
         ("Vendor/FotaObject/DownloadAndUpdate/PkgURL", ""),
         ("Vendor/FotaObject/State", "10"),
-        ("Fota/A/DownloadAndUpdate/PkgURL", ""),
+        ("Vendor/Settings/Download/State", ""),
     ]);
+    let first = Device::new(&[("DevDetail/FwV", "1.0.0"), ("Fota/A/DownloadAndUpdate/PkgURL", "")]);
     let listed = Device { lists: true, ..Device::intel() };
     let mut by_id = Device {
         lists: true,
@@ -421,7 +422,8 @@ fn the_node_is_found_by_its_id_or_its_children() {
     for (name, device, known, want) in [
         ("list", &listed, &Known::default(), Some("FUMO/FwPkg")),
         ("id", &by_id, &Known::default(), Some("FwUpdate/B")),
-        ("by name of the first level", &vendor, &Known::default(), Some("Fota/A")),
+        ("by name of the first level", &first, &Known::default(), Some("Fota/A")),
+        ("by name of the second level", &vendor, &Known::default(), Some("Vendor/FotaObject")),
         ("given root", &vendor, &given, Some("Vendor/FotaObject")),
         ("a model's node that is not there", &Device::intel(), &at("FwUpdate/Flash"), Some("FUMO/FwPkg")),
         ("none", &Device::new(&[("DevDetail/FwV", "1")]), &Known::default(), None),
