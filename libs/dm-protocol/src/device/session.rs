@@ -376,9 +376,10 @@ impl DeviceSession {
     /// Sends a last message that ends the session.
     fn close(&mut self, header: HeaderStatus, ending: DeviceEnding) -> Step {
         self.drop_object();
-        // Only answers that are owed, then the end.
+        // The end first, so that it fits whatever else is owed.
         self.outbox.retain(|out| matches!(out, Out::Status(_)));
-        self.outbox.push_back(Out::Abort);
+        self.urgent.clear();
+        self.urgent.push_back(Out::Abort);
         self.their_package_is_done = true;
         self.ending = Some(ending);
         self.is_closing = true;
