@@ -63,7 +63,7 @@ async fn serves_the_whole_and_any_part_of_an_artifact() {
     let other = format!("\"{}\"", "0".repeat(64));
     let size = content.len();
     // Request headers, status, first octet, octets.
-    let cases: Vec<(Vec<(&str, &str)>, u16, usize, usize)> = vec![
+    let cases = vec![
         (range("bytes=0-0"), 206, 0, 1),
         (range("bytes=131071-131072"), 206, 131_071, 2),
         (range("bytes=300000-"), 206, 300_000, 1),

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use campaign::{
     Artifact, CampaignId, Definition, Digest, EventKind, Job, JobEvent, Outcome, PauseCause, Phase, Plan,
@@ -15,11 +15,13 @@ use dm_protocol::{DevId, Scheme};
 use jiff::Timestamp;
 use session_service::Stores;
 use sha2::{Digest as _, Sha256};
-use storage::{CampaignStore as _, JobStore as _, Release, TenantId};
+use storage::{
+    CampaignStore as _, JobStore as _, Release, TenantId,
+    faults::{Fault, FaultPlan, Faulty},
+};
 use support::{
     Front,
     client::{Client, header_status, report},
-    faults::FaultySessions,
 };
 use syncml::Encoding;
 
@@ -178,13 +180,11 @@ async fn success_with_the_old_version_and_failure_are_what_they_are() {
     }
 }
 
-/// A front-end whose session store can be told to fail.
-async fn start_faulty(dir: &std::path::Path) -> (Front, Arc<FaultySessions>) {
-    let store = support::open(dir);
-    let mut stores = Stores::of(store.clone());
-    let faulty = Arc::new(FaultySessions::new(stores.sessions.clone()));
-    stores.sessions = faulty.clone();
-    (support::start_with(store, stores, &[]).await, faulty)
+/// A front-end whose stores fail by a plan, beside the sound store itself.
+async fn start_faulty(dir: &std::path::Path, plan: FaultPlan) -> (Front, Arc<FaultPlan>) {
+    let (store, plan) = (support::open(dir), Arc::new(plan));
+    let faulty = Faulty::new(Arc::new(store.clone()), Arc::clone(&plan));
+    (support::start_with(store, Stores::of(faulty), &[]).await, plan)
 }
 
 /// What a run with a fault showed.
@@ -196,7 +196,7 @@ struct Faulted {
 
 /// Runs a job's first session with a fault at its n-th message: the session's record is refused by the store, or
 /// written and reported lost. The device sends such a message again.
-async fn run_with_fault(front: &Front, fault: &std::sync::atomic::AtomicUsize, nth: usize) -> Faulted {
+async fn run_with_fault(front: &Front, plan: &FaultPlan, fault: Fault, nth: usize) -> Faulted {
     let id = format!("IMEI:{nth}");
     let ordinal = front.add_device(&id, Some(Scheme::Md5)).await;
     let mut client = Client::new(&id, Some(Scheme::Md5), Encoding::Wbxml).with_fumo();
@@ -210,7 +210,7 @@ async fn run_with_fault(front: &Front, fault: &std::sync::atomic::AtomicUsize, n
     while let Some(message) = next {
         messages += 1;
         if messages == nth {
-            fault.store(1, Ordering::SeqCst);
+            plan.fail_next("put session", fault);
         }
         let mut body = Vec::new();
         syncml::encode(client.encoding, &message, &mut body);
@@ -245,12 +245,12 @@ async fn run_with_fault(front: &Front, fault: &std::sync::atomic::AtomicUsize, n
 #[tokio::test]
 async fn a_stop_between_the_effects_and_the_record_never_runs_an_attempt_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let (front, faulty) = start_faulty(dir.path()).await;
-    let messages = run_with_fault(&front, &faulty.refuse, usize::MAX).await.messages;
+    let (front, plan) = start_faulty(dir.path(), FaultPlan::quiet()).await;
+    let messages = run_with_fault(&front, &plan, Fault::Refused, usize::MAX).await.messages;
     assert!(messages >= 3, "a session with an Exec has more than {messages} messages");
     let mut lost_execs = 0;
     for nth in 1..=messages {
-        let run = run_with_fault(&front, &faulty.refuse, nth).await;
+        let run = run_with_fault(&front, &plan, Fault::Refused, nth).await;
         assert_eq!(run.failures, 1, "message {nth} was refused");
         match &run.outcomes[..] {
             [(1, Outcome::Succeeded)] => {}
@@ -264,10 +264,10 @@ async fn a_stop_between_the_effects_and_the_record_never_runs_an_attempt_twice()
 #[tokio::test]
 async fn a_record_that_was_written_and_reported_lost_is_answered_from() {
     let dir = tempfile::tempdir().unwrap();
-    let (front, faulty) = start_faulty(dir.path()).await;
-    let messages = run_with_fault(&front, &faulty.lose, usize::MAX).await.messages;
+    let (front, plan) = start_faulty(dir.path(), FaultPlan::quiet()).await;
+    let messages = run_with_fault(&front, &plan, Fault::AnswerLost, usize::MAX).await.messages;
     for nth in 1..=messages {
-        let run = run_with_fault(&front, &faulty.lose, nth).await;
+        let run = run_with_fault(&front, &plan, Fault::AnswerLost, nth).await;
         assert_eq!((run.failures, &run.outcomes[..]), (1, &[(1, Outcome::Succeeded)][..]), "message {nth}");
     }
 }
@@ -346,4 +346,82 @@ async fn a_session_is_carried_on_after_a_restart_of_the_process() {
     }
     assert_eq!(client.execs.len(), 1);
     assert_eq!(campaign.phase(&front).await, Some(Phase::Running(Stage::Updating)));
+}
+
+/// Sends until it is answered, as clients do after a 503; answers how often it was told to come again.
+async fn insist(
+    client: &mut Client,
+    front: &Front,
+    message: syncml::Message<'_>,
+) -> (syncml::Message<'static>, usize) {
+    let mut body = Vec::new();
+    syncml::encode(client.encoding, &message, &mut body);
+    for turned_away in 0..200 {
+        let answer = front.post(&client.path, Some(client.encoding.media_type()), body.clone()).await;
+        match answer.status().as_u16() {
+            200 => return (support::client::read(client.encoding, answer.body()), turned_away),
+            503 => assert!(answer.headers().contains_key("retry-after")),
+            other => panic!("{other}: {:?}", answer.body()),
+        }
+    }
+    panic!("200 times the stores failed")
+}
+
+async fn insist_on_session(
+    client: &mut Client,
+    front: &Front,
+    session: &str,
+    alerts: &[syncml::Alert<'static>],
+) {
+    client.begin(session);
+    let mut next = Some(client.package_1(alerts));
+    while let Some(message) = next {
+        let (answer, _) = insist(client, front, message).await;
+        next = client.answer(&answer, alerts);
+    }
+}
+
+#[tokio::test]
+async fn whatever_store_call_fails_no_attempt_runs_twice_and_every_job_ends() {
+    let mut faults = 0;
+    for seed in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let (front, plan) = start_faulty(dir.path(), FaultPlan::new(seed, 60, 60)).await;
+        for number in 0..6 {
+            let id = format!("IMEI:{number}");
+            let ordinal = front.add_device(&id, Some(Scheme::Md5)).await;
+            let mut campaign = release(&front, &id, ordinal).await;
+            let mut client = Client::new(&id, Some(Scheme::Md5), Encoding::Wbxml).with_fumo();
+            let mut session = 0;
+            // Until the job succeeds: visits, the update once an Exec has come, and a new attempt for a lost one.
+            while campaign
+                .outcomes(&front)
+                .await
+                .last()
+                .is_none_or(|(_, outcome)| *outcome != Outcome::Succeeded)
+            {
+                session += 1;
+                assert!(session < 30, "seed {seed}, {id}: {:?}", campaign.ledger(&front).await);
+                if campaign.phase(&front).await.is_none() {
+                    let last = campaign.outcomes(&front).await.pop();
+                    assert_eq!(last, Some((campaign.job.attempt, Outcome::ExecLost)), "seed {seed}, {id}");
+                    campaign.release_again(&front, campaign.job.attempt + 1).await;
+                }
+                let correlator = campaign.job.correlator();
+                let has_come = client.execs.iter().any(|(_, seen)| seen.as_ref() == Some(&correlator));
+                let alerts = if has_come { vec![report(&correlator, 200)] } else { Vec::new() };
+                if has_come {
+                    client.tree.insert("./DevDetail/FwV".to_owned(), "2.0".to_owned());
+                }
+                insist_on_session(&mut client, &front, &session.to_string(), &alerts).await;
+            }
+            let mut correlators: Vec<_> =
+                client.execs.iter().map(|(_, correlator)| correlator.clone()).collect();
+            correlators.sort();
+            correlators.dedup();
+            assert_eq!(correlators.len(), client.execs.len(), "seed {seed}, {id}: {:?}", client.execs);
+        }
+        faults += plan.happened();
+    }
+    assert!(faults > 30, "only {faults} calls failed");
 }

@@ -10,7 +10,7 @@ use dm_protocol::Scheme;
 use session_service::Stores;
 use support::{
     client::{Client, header_status, read},
-    faults::FaultySessions,
+    slow::SlowSessions,
 };
 use syncml::Encoding;
 use tokio::{
@@ -198,9 +198,7 @@ async fn overload_is_answered_with_a_time_and_sessions_that_have_begun_go_first(
     let dir = tempfile::tempdir().unwrap();
     let store = support::open(dir.path());
     let mut stores = Stores::of(store.clone());
-    let mut slow = FaultySessions::new(stores.sessions.clone());
-    slow.delay = Duration::from_millis(300);
-    stores.sessions = Arc::new(slow);
+    stores.sessions = Arc::new(SlowSessions { inner: stores.sessions, delay: Duration::from_millis(300) });
     let overrides = [("session.messages_max", "8"), ("session.retry_after", "20s")];
     let front = Arc::new(support::start_with(store, stores, &overrides).await);
 
@@ -238,9 +236,7 @@ async fn a_store_that_hangs_is_503_and_the_message_may_come_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = support::open(dir.path());
     let mut stores = Stores::of(store.clone());
-    let mut slow = FaultySessions::new(stores.sessions.clone());
-    slow.delay = Duration::from_secs(60);
-    stores.sessions = Arc::new(slow);
+    stores.sessions = Arc::new(SlowSessions { inner: stores.sessions, delay: Duration::from_secs(60) });
     let front = support::start_with(store, stores, &[("session.step_timeout", "200ms")]).await;
     let answer = front.post("/dm", Some(XML), package_1(Encoding::Xml)).await;
     assert_eq!(answer.status(), 503);

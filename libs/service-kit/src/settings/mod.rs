@@ -14,8 +14,8 @@ use section::{Origin, Source};
 
 pub use section::KeyDoc;
 pub use sections::{
-    AdminSettings, CampaignSettings, DialectSettings, Enrol, LogFormat, ModelSettings, SessionSettings,
-    ShutdownSettings, StorageSettings, TelemetrySettings, TlsSettings,
+    AdminSettings, DialectSettings, Enrol, LogFormat, ModelSettings, SessionSettings, ShutdownSettings,
+    StorageSettings, TelemetrySettings, TlsSettings,
 };
 pub use values::{Count, Octets, PublicUrl, Span};
 
@@ -33,8 +33,6 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// The embedded store.
     pub storage: StorageSettings,
-    /// The owner of campaigns.
-    pub campaign: CampaignSettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
     /// Logs.
@@ -83,7 +81,6 @@ impl Settings {
             tls: TlsSettings::read(&mut source),
             admin: AdminSettings::read(&mut source),
             storage: StorageSettings::read(&mut source),
-            campaign: CampaignSettings::read(&mut source),
             dialect: DialectSettings::read(&mut source),
             telemetry: TelemetrySettings::read(&mut source),
             shutdown: ShutdownSettings::read(&mut source),
@@ -130,7 +127,6 @@ impl Settings {
         TlsSettings::describe(&mut keys);
         AdminSettings::describe(&mut keys);
         StorageSettings::describe(&mut keys);
-        CampaignSettings::describe(&mut keys);
         DialectSettings::describe(&mut keys);
         TelemetrySettings::describe(&mut keys);
         ShutdownSettings::describe(&mut keys);

@@ -86,14 +86,6 @@ sections! {
         data: PathBuf = PathBuf::from("flotilla-data"),
     }
 
-    /// The owner of campaigns.
-    CampaignSettings in "campaign" {
-        /// How often timers and gates are looked at when nothing happens.
-        tick: Span<10, MINUTE> = Span::of_ms(SECOND),
-        /// Jobs released in one durable step.
-        release_batch: Count<1, 100_000> = Count::of(1_000),
-    }
-
     /// What devices do differently.
     DialectSettings in "dialect" {
         /// Roots under which a device's FUMO node is looked for where the device cannot list its tree. Empty: the usual ones.

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod client;
-pub mod faults;
+pub mod slow;
 
 use std::{net::SocketAddr, path::Path};
 
