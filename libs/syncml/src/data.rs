@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Data, chars};
+use crate::Data;
 
 impl<'a> Data<'a> {
     /// The octets as they are transported, whichever kind they are.
@@ -17,26 +17,27 @@ impl<'a> Data<'a> {
     /// The text, or `None` for octets that are none.
     ///
     /// Some clients count the NUL that ends a C string into the length they state. Such octets are still
-    /// [`Data::Bytes`], since XML cannot carry them, but they give their text without the NULs at its end.
+    /// [`Data::Bytes`], since no encoding carries a NUL in text, but they give their text without the NULs at
+    /// its end.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Bytes(bytes) => {
                 let end = bytes.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
-                std::str::from_utf8(&bytes[..end]).ok().filter(|text| chars::all_legal(text))
+                std::str::from_utf8(&bytes[..end]).ok().filter(|text| is_text(text))
             }
         }
     }
 
-    /// Octets as they came in OPAQUE: text if both encodings can carry them as such, else octets.
+    /// Octets as they came in OPAQUE: text if they are UTF-8 without a NUL, else octets.
     ///
     /// Whatever stands for a value is the same value, however it was sent: text that came as OPAQUE equals
-    /// text that came inline. An embedded WBXML document is never text, since it begins with 0x00 to 0x03.
+    /// text that came inline. What begins with 0x00 to 0x03, as an embedded WBXML document does, is never text.
     #[must_use]
     pub fn from_octets(octets: Cow<'a, [u8]>) -> Self {
         match octets {
-            Cow::Borrowed(octets) => match std::str::from_utf8(octets) {
+            Cow::Borrowed(octets) => match simdutf8::basic::from_utf8(octets) {
                 Ok(text) => Self::from_text(Cow::Borrowed(text)),
                 Err(_) => Self::Bytes(Cow::Borrowed(octets)),
             },
@@ -47,16 +48,30 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Text, unless it holds characters that XML cannot carry (a NUL, say): then its octets.
+    /// Text, unless it holds a NUL, or begins as an embedded WBXML document does: then its octets.
     #[must_use]
     pub fn from_text(text: Cow<'a, str>) -> Self {
-        if chars::all_legal(&text) {
-            return Self::Text(text);
-        }
-        Self::Bytes(match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        })
+        if is_text(&text) { Self::Text(text) } else { Self::Bytes(into_bytes(text)) }
+    }
+
+    /// The same, for text that is known to be without a NUL.
+    pub(crate) fn from_text_without_nul(text: Cow<'a, str>) -> Self {
+        if begins_as_text(&text) { Self::Text(text) } else { Self::Bytes(into_bytes(text)) }
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    begins_as_text(text) && memchr::memchr(0, text.as_bytes()).is_none()
+}
+
+fn begins_as_text(text: &str) -> bool {
+    !matches!(text.as_bytes(), [0..=3, ..])
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

@@ -15,6 +15,8 @@ mod status;
 mod tag;
 
 pub use decode::decode;
+#[cfg(fuzzing)]
+pub use decode::decode_by_quick_xml;
 pub use encode::{Mark, Writer, encode};
 pub use encoding::{Encoding, UnsupportedMediaType};
 pub use error::DecodeError;

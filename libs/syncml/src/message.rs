@@ -123,10 +123,11 @@ pub struct Mem<'a> {
 /// The content of `Data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
-    /// Characters that both encodings can carry. Child elements of `Data` (a TNDS document written
-    /// unescaped) are kept as the text of their markup.
+    /// Characters, none of them NUL. Child elements of `Data` (a TNDS document written unescaped) are kept as
+    /// the text of their markup.
     Text(Str<'a>),
     /// Octets that only WBXML can carry raw (OPAQUE). XML writes them in base64 and says so in `Format`.
+    /// [`Data::from_octets`] says which octets are text.
     Bytes(Cow<'a, [u8]>),
 }
 

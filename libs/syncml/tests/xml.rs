@@ -174,15 +174,15 @@ fn takes_a_nul_inside_data_as_octets_that_still_give_their_text() {
 #[test]
 fn refuses_with_the_place_what_was_expected_and_what_came() {
     for (document, at, want) in [
-        ("", 0, "expected an end tag at byte 0, got the end of the message"),
-        ("   ", 3, "expected an end tag at byte 3, got the end of the message"),
-        ("hello", 5, "expected <SyncML> at byte 5, got \"hello\""),
+        ("", 0, "expected <SyncML> at byte 0, got the end of the message"),
+        ("   ", 3, "expected <SyncML> at byte 3, got the end of the message"),
+        ("\u{FEFF} hello<", 4, "expected <SyncML> at byte 4, got \"hello\""),
         ("<html/>", 7, "expected <SyncML> at byte 7, got <html>"),
         ("<SyncHdr/>", 10, "expected <SyncML> at byte 10, got <SyncHdr>"),
         (
             "<!DOCTYPE SyncML [<!ENTITY a \"b\">]><SyncML/>",
-            35,
-            "expected no DOCTYPE, or one without an internal subset at byte 35, got an internal subset",
+            17,
+            "expected no DOCTYPE, or one without an internal subset at byte 17, got an internal subset",
         ),
         (
             "<SyncML><SyncHdr><VerDTD>&nbsp;</VerDTD></SyncHdr></SyncML>",
@@ -205,6 +205,29 @@ fn refuses_with_the_place_what_was_expected_and_what_came() {
             "expected a MsgID in decimal at byte 42, got \"4294967296\"",
         ),
         ("<SyncML><SyncBody>", 18, "expected an end tag at byte 18, got the end of the message"),
+        (
+            "<SyncML><SyncHdr></SyncML>",
+            19,
+            "expected the end tag of the innermost element at byte 19, got \"SyncML\"",
+        ),
+        ("<SyncML></SyncMLX>", 16, "expected the end of an end tag at byte 16, got \"X\""),
+        ("<SyncML>< a/></SyncML>", 9, "expected the name of an element at byte 9, got \" a/\""),
+        (
+            "<SyncML><a\"/></SyncML>",
+            10,
+            "expected the end of a tag, or white space at byte 10, got \"\\\"/\"",
+        ),
+        (
+            "<SyncML><!ELEMENT a></SyncML>",
+            8,
+            "expected a comment, a CDATA section or a processing instruction at byte 8, got \"<!ELEMENT a\"",
+        ),
+        (
+            "<SyncML a='b>",
+            13,
+            "expected the end of an attribute's value at byte 13, got the end of the message",
+        ),
+        ("<SyncML><!-- -- >", 17, "expected the end of a comment at byte 17, got the end of the message"),
     ] {
         let error = xml(document.as_bytes()).expect_err(document);
         assert_eq!((error.at(), error.to_string().as_str()), (at, want), "{document}");

@@ -4,6 +4,8 @@
 
 mod commands;
 mod header;
+#[cfg(any(test, fuzzing))]
+mod oracle;
 mod pieces;
 mod wbxml;
 mod xml;
@@ -40,6 +42,17 @@ pub fn decode<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Resul
         Encoding::Xml => Decoder::new(xml::XmlSource::new(bytes, limits)?, limits).message(),
         Encoding::Wbxml => Decoder::new(wbxml::WbxmlSource::new(bytes, limits)?, limits).message(),
     }
+}
+
+/// What quick-xml makes of it, for those who compare.
+///
+/// # Errors
+///
+/// As [`decode`], in other words and sometimes at another octet.
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "it is public for the fuzz targets"))]
+pub fn decode_by_quick_xml<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Message<'a>, DecodeError> {
+    Decoder::new(oracle::Oracle::new(bytes, limits)?, limits).message()
 }
 
 /// Elements, one after the other.

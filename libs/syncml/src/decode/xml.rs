@@ -1,145 +1,167 @@
-//! Elements from XML, by quick-xml's reader.
+//! Elements from XML.
 //!
 //! What we accept of XML: no DOCTYPE with an internal subset, no entities but the five and characters. Names
 //! count without their prefix, and namespaces are not looked at. The declaration is not looked at either:
 //! some devices name utf-16 over UTF-8 octets, so what is not UTF-8 shows by itself.
+//!
+//! The grammar asks for one thing at a time (a child, a text, an end), so this reads the octets directly for
+//! what is asked and makes no events in between. What it gives is held against quick-xml's reader, which
+//! stands behind the same [`Source`] in `oracle.rs`, by a property and by a fuzz target.
+
+mod scan;
 
 use std::borrow::Cow;
-
-use quick_xml::{Reader, events::Event};
 
 use super::{Source, malformed};
 use crate::{Data, DecodeError, Limits, Str, chars, limits::DEPTH_CAP, tag::Tag};
 
+use scan::{Scanner, Text};
+
 pub(super) struct XmlSource<'a> {
-    text: &'a [u8],
-    /// Where `text` begins in the message: after a byte order mark.
-    base: usize,
-    reader: Reader<&'a [u8]>,
-    depth: usize,
+    scan: Scanner<'a>,
+    /// The names of the open elements, as they were written.
+    open: Vec<&'a str>,
     depth_max: usize,
     text_bytes_max: usize,
-    /// The innermost open element was written `<Name/>`, so its end has no event.
+    /// The innermost open element was written `<Name/>`; it is not in `open`.
     at_empty: bool,
+}
+
+/// What stands between two pieces of text.
+enum Markup<'a> {
+    Start(&'a str),
+    End,
+    /// A CDATA section.
+    Characters(&'a str),
+    /// A comment or an instruction.
+    Nothing,
 }
 
 impl<'a> XmlSource<'a> {
     pub(super) fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
-        if matches!(bytes, [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..]) {
-            return Err(DecodeError::UnsupportedCharset { at: 0, got: "UTF-16".into() });
-        }
-        let base = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        let text = &bytes[base..];
-        let mut reader = Reader::from_reader(text);
-        let config = reader.config_mut();
-        // `&DR=1` in the options of a user interaction, written by servers and clients alike.
-        config.allow_dangling_amp = true;
         Ok(Self {
-            text,
-            base,
-            reader,
-            depth: 0,
+            scan: Scanner::new(bytes)?,
+            open: Vec::with_capacity(16),
             depth_max: limits.depth_max.min(DEPTH_CAP),
             text_bytes_max: limits.text_bytes_max,
             at_empty: false,
         })
     }
 
+    /// Takes the markup that begins here, with a `<`.
     #[inline]
-    fn event(&mut self) -> Result<Event<'a>, DecodeError> {
-        self.reader.read_event().map_err(|error| self.not_well_formed(&error))
-    }
-
-    #[cold]
-    fn not_well_formed(&self, error: &quick_xml::Error) -> DecodeError {
-        let at = usize::try_from(self.reader.error_position()).map_or(0, |at| at + self.base);
-        if let quick_xml::Error::Encoding(_) = error {
-            // The reader names the octet within a piece of text, not within the message.
-            let valid_up_to =
-                std::str::from_utf8(self.text).map_or_else(|error| error.valid_up_to(), str::len);
-            return not_utf8(self.base + valid_up_to);
+    fn markup(&mut self) -> Result<Markup<'a>, DecodeError> {
+        match self.scan.after_bracket() {
+            Some(b'/') => {
+                self.end_tag()?;
+                Ok(Markup::End)
+            }
+            Some(b'!' | b'?') => Ok(self.scan.other_markup()?.map_or(Markup::Nothing, Markup::Characters)),
+            _ => self.start_tag().map(Markup::Start),
         }
-        DecodeError::Malformed { at, expected: "well-formed XML", got: error.to_string().into() }
-    }
-
-    #[cold]
-    fn ended(&self) -> DecodeError {
-        DecodeError::Malformed { at: self.at(), expected: "an end tag", got: "the end of the message".into() }
-    }
-
-    fn position(&self) -> usize {
-        usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
     }
 
     #[inline]
-    fn open(&mut self) -> Result<(), DecodeError> {
-        self.depth += 1;
-        if self.depth > self.depth_max {
+    fn start_tag(&mut self) -> Result<&'a str, DecodeError> {
+        let (name, is_empty) = self.scan.start_tag()?;
+        if self.open.len() >= self.depth_max {
             return Err(DecodeError::TooLarge { at: self.at(), what: "open elements", max: self.depth_max });
         }
-        Ok(())
+        self.at_empty = is_empty;
+        if !is_empty {
+            self.open.push(name);
+        }
+        Ok(name)
     }
 
-    /// The character that a reference stands for.
-    fn resolve(&self, reference: &quick_xml::events::BytesRef<'_>) -> Result<char, DecodeError> {
-        let name: &str = reference;
-        let char = match name {
-            "lt" => Some('<'),
-            "gt" => Some('>'),
-            "amp" => Some('&'),
-            "apos" => Some('\''),
-            "quot" => Some('"'),
-            // A NUL or another control character is not XML, but it is met, and it hurts nobody here.
-            _ => name.strip_prefix('#').and_then(|number| {
-                let (digits, radix) = number.strip_prefix('x').map_or((number, 10), |hex| (hex, 16));
-                let code = u32::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'));
-                code.and_then(char::from_u32)
-            }),
-        };
-        char.ok_or_else(|| malformed(self.at(), "one of the five entities or a character reference", name))
+    #[inline]
+    fn end_tag(&mut self) -> Result<(), DecodeError> {
+        let name = self.open.pop().unwrap_or_default();
+        self.scan.end_tag(name)
     }
 
-    fn refuse_subset(&self, doctype: &str) -> Result<(), DecodeError> {
-        if doctype.contains('[') {
-            return Err(DecodeError::Malformed {
-                at: self.at(),
-                expected: "no DOCTYPE, or one without an internal subset",
-                got: "an internal subset".into(),
-            });
+    fn refuse_more_than(&self, length: usize) -> Result<(), DecodeError> {
+        if length > self.text_bytes_max {
+            let max = self.text_bytes_max;
+            return Err(DecodeError::TooLarge { at: self.at(), what: "octets of text", max });
         }
         Ok(())
+    }
+
+    /// The rest of a text that is not in one piece.
+    #[cold]
+    fn text_in_pieces(&mut self) -> Result<Str<'a>, DecodeError> {
+        let mut pieces = Cow::Borrowed("");
+        loop {
+            match self.scan.text()? {
+                Text::Plain(text) => push(&mut pieces, text),
+                Text::Reference(char) => pieces.to_mut().push(char),
+                Text::Markup => match self.markup()? {
+                    Markup::Characters(text) => push(&mut pieces, text),
+                    Markup::Start(_) => self.skip()?,
+                    Markup::End => return Ok(chars::clean(pieces)),
+                    Markup::Nothing => {}
+                },
+            }
+            self.refuse_more_than(pieces.len())?;
+        }
+    }
+
+    /// The content of `Data`, from its beginning, where it is not in one piece.
+    #[cold]
+    fn data_in_pieces(&mut self) -> Result<Data<'a>, DecodeError> {
+        let begins_at = self.scan.position();
+        let (mut all, mut cdata) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        let (mut has_cdata, mut is_blank_around, mut has_children) = (false, true, false);
+        let ends_at = loop {
+            match self.scan.text()? {
+                Text::Plain(text) => {
+                    is_blank_around &= chars::trim(text).is_empty();
+                    push(&mut all, text);
+                }
+                Text::Reference(char) => {
+                    is_blank_around = false;
+                    all.to_mut().push(char);
+                }
+                Text::Markup => {
+                    let before = self.scan.position();
+                    match self.markup()? {
+                        Markup::Characters(text) => {
+                            has_cdata = true;
+                            push(&mut all, text);
+                            push(&mut cdata, text);
+                        }
+                        Markup::Start(_) => {
+                            has_children = true;
+                            self.skip()?;
+                        }
+                        Markup::End => break before,
+                        Markup::Nothing => {}
+                    }
+                }
+            }
+        };
+        if has_children {
+            // A document written into Data as it is: its markup is the value, and the line breaks that set it
+            // off from the tags around it are none of it.
+            return Ok(Data::from(chars::trim(self.scan.slice(begins_at, ends_at))));
+        }
+        // White space around a CDATA section was put there for looks.
+        Ok(Data::from_text(if has_cdata && is_blank_around { cdata } else { all }))
     }
 }
 
 impl<'a> Source<'a> for XmlSource<'a> {
     fn root(&mut self) -> Result<Tag, DecodeError> {
-        loop {
-            let tag = match self.event()? {
-                Event::Start(start) => start,
-                Event::Empty(start) => {
-                    self.at_empty = true;
-                    start
-                }
-                Event::DocType(doctype) => {
-                    self.refuse_subset(&doctype)?;
-                    continue;
-                }
-                Event::Text(text) if !chars::trim(&text).is_empty() => {
-                    return Err(malformed(self.at(), "<SyncML>", &text));
-                }
-                Event::Eof => return Err(self.ended()),
-                _ => continue,
-            };
-            self.depth = 1;
-            let name = tag.local_name();
-            return match Tag::of_name(name.as_ref().as_bytes()) {
-                Tag::Unknown => Err(DecodeError::UnexpectedElement {
-                    at: self.at(),
-                    expected: "<SyncML>",
-                    got: name.as_ref().chars().take(40).collect(),
-                }),
-                tag => Ok(tag),
-            };
+        self.scan.prolog()?;
+        let name = self.start_tag()?;
+        match tag_of(name) {
+            Tag::Unknown => Err(DecodeError::UnexpectedElement {
+                at: self.at(),
+                expected: "<SyncML>",
+                got: name.chars().take(40).collect(),
+            }),
+            tag => Ok(tag),
         }
     }
 
@@ -147,144 +169,84 @@ impl<'a> Source<'a> for XmlSource<'a> {
     fn child(&mut self) -> Result<Option<Tag>, DecodeError> {
         if self.at_empty {
             self.at_empty = false;
-            self.depth -= 1;
             return Ok(None);
         }
         loop {
-            match self.event()? {
-                Event::Start(start) => {
-                    self.open()?;
-                    return Ok(Some(Tag::of_name(start.local_name().as_ref().as_bytes())));
-                }
-                Event::Empty(start) => {
-                    self.open()?;
-                    self.at_empty = true;
-                    return Ok(Some(Tag::of_name(start.local_name().as_ref().as_bytes())));
-                }
-                Event::End(_) => {
-                    self.depth -= 1;
-                    return Ok(None);
-                }
-                Event::Eof => return Err(self.ended()),
-                _ => {}
+            self.scan.skip_to_markup()?;
+            match self.markup()? {
+                Markup::Start(name) => return Ok(Some(tag_of(name))),
+                Markup::End => return Ok(None),
+                Markup::Characters(_) | Markup::Nothing => {}
             }
         }
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Str<'a>, DecodeError> {
-        let mut pieces = Cow::Borrowed("");
         if self.at_empty {
-            self.skip()?;
+            self.at_empty = false;
             return Ok(Cow::Borrowed(""));
         }
-        loop {
-            match self.event()? {
-                Event::Text(text) => push(&mut pieces, text.into_inner()),
-                Event::CData(text) => push(&mut pieces, text.into_inner()),
-                Event::GeneralRef(reference) => {
-                    pieces.to_mut().push(self.resolve(&reference)?);
-                }
-                Event::Start(_) => {
-                    self.open()?;
-                    self.skip()?;
-                }
-                Event::End(_) => break,
-                Event::Eof => return Err(self.ended()),
-                _ => {}
-            }
-            if pieces.len() > self.text_bytes_max {
-                let max = self.text_bytes_max;
-                return Err(DecodeError::TooLarge { at: self.at(), what: "octets of text", max });
-            }
-        }
-        self.depth -= 1;
-        Ok(chars::clean(pieces))
+        let Some(text) = self.scan.whole_text() else { return self.text_in_pieces() };
+        self.end_tag()?;
+        self.refuse_more_than(text.len())?;
+        Ok(chars::clean(Cow::Borrowed(text)))
     }
 
     fn data(&mut self) -> Result<Data<'a>, DecodeError> {
         if self.at_empty {
-            self.skip()?;
+            self.at_empty = false;
             return Ok(Data::Text(Cow::Borrowed("")));
         }
-        let begins_at = self.position();
-        let (mut all, mut cdata) = (Cow::Borrowed(""), Cow::Borrowed(""));
-        let (mut has_cdata, mut is_blank_around) = (false, true);
-        let mut has_children = false;
-        let ends_at = loop {
-            let before = self.position();
-            match self.event()? {
-                Event::Text(text) => {
-                    is_blank_around &= chars::trim(&text).is_empty();
-                    push(&mut all, text.into_inner());
-                }
-                Event::CData(text) => {
-                    has_cdata = true;
-                    let text = text.into_inner();
-                    push(&mut all, text.clone());
-                    push(&mut cdata, text);
-                }
-                Event::GeneralRef(reference) => {
-                    is_blank_around = false;
-                    all.to_mut().push(self.resolve(&reference)?);
-                }
-                Event::Empty(_) => has_children = true,
-                Event::Start(_) => {
-                    has_children = true;
-                    self.open()?;
-                    self.skip()?;
-                }
-                Event::End(_) => break before,
-                Event::Eof => return Err(self.ended()),
-                _ => {}
-            }
-        };
-        self.depth -= 1;
-        if has_children {
-            // A document written into Data as it is: its markup is the value, and the line breaks that set it
-            // off from the tags around it are none of it.
-            let markup = self.text.get(begins_at..ends_at).unwrap_or_default();
-            let markup = std::str::from_utf8(markup)
-                .map_err(|error| not_utf8(self.base + begins_at + error.valid_up_to()))?;
-            return Ok(Data::from(chars::trim(markup)));
-        }
-        // White space around a CDATA section was put there for looks.
-        Ok(Data::from_text(if has_cdata && is_blank_around { cdata } else { all }))
+        let Some(text) = self.scan.whole_text_without_nul() else { return self.data_in_pieces() };
+        self.end_tag()?;
+        Ok(Data::from_text_without_nul(Cow::Borrowed(text)))
     }
 
     fn skip(&mut self) -> Result<(), DecodeError> {
-        let outside = self.depth - 1;
         if self.at_empty {
             self.at_empty = false;
-            self.depth = outside;
             return Ok(());
         }
-        while self.depth > outside {
-            match self.event()? {
-                Event::Start(_) => self.open()?,
-                Event::End(_) => self.depth -= 1,
-                Event::Eof => return Err(self.ended()),
-                _ => {}
-            }
+        let outside = self.open.len() - 1;
+        while self.open.len() > outside {
+            self.scan.skip_to_markup()?;
+            self.markup()?;
+            self.at_empty = false;
         }
         Ok(())
     }
 
     fn at(&self) -> usize {
-        self.base.saturating_add(self.position())
+        self.scan.at()
+    }
+}
+
+/// The element of a name, which may have a prefix.
+#[inline]
+fn tag_of(name: &str) -> Tag {
+    match Tag::of_name(name.as_bytes()) {
+        Tag::Unknown => {
+            name.split_once(':').map_or(Tag::Unknown, |(_, local)| Tag::of_name(local.as_bytes()))
+        }
+        tag => tag,
     }
 }
 
 /// Appends a piece; copies only from the second one on.
-#[inline]
-fn push<'a>(pieces: &mut Cow<'a, str>, text: Cow<'a, str>) {
+fn push<'a>(pieces: &mut Cow<'a, str>, text: &'a str) {
     if pieces.is_empty() {
-        *pieces = text;
+        *pieces = Cow::Borrowed(text);
     } else {
-        pieces.to_mut().push_str(&text);
+        pieces.to_mut().push_str(text);
     }
 }
 
+/// An error for what a reference names.
 #[cold]
-fn not_utf8(at: usize) -> DecodeError {
-    DecodeError::Malformed { at, expected: "UTF-8", got: "other octets".into() }
+fn unknown_reference(at: usize, name: &str) -> DecodeError {
+    malformed(at, "one of the five entities or a character reference", name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ fn encoded(encoding: Encoding, message: &Message<'_>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_encodings_of_a_message_decode_to_it(message in message()) {
