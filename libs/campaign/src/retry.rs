@@ -133,7 +133,7 @@ mod tests {
 
     fn secs_until(policy: &RetryPolicy, outcome: Outcome, attempt: u16) -> Option<i64> {
         let now = Timestamp::UNIX_EPOCH;
-        policy.retry_at(outcome, attempt, 7, 1, now).map(|at| at.as_second())
+        policy.retry_at(outcome, attempt, 7, 1, now).map(Timestamp::as_second)
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn read_artifact(file: &mut Table<'_>) -> ArtifactRef {
     match (table.has("digest"), table.has("name"), table.has("version")) {
         (false, false, _) => table.wrong("name", "missing; expected a name, or a digest"),
         (true, true, _) | (true, _, true) => {
-            table.wrong("digest", "names the artifact alone; leave name and version out")
+            table.wrong("digest", "names the artifact alone; leave name and version out");
         }
         _ => {}
     }

@@ -276,7 +276,7 @@ impl World {
         let Some((campaign, offset)) = &self.owner else { return };
         let counts = campaign.counts();
         assert_eq!(u64::from(counts.members()), self.members.len(), "seed {seed}");
-        let waves = campaign.wave_counts().iter().fold(campaign::Counts::default(), |sum, one| sum.plus(one));
+        let waves = campaign.wave_counts().iter().fold(campaign::Counts::default(), campaign::Counts::plus);
         assert_eq!(waves, *counts, "seed {seed}");
         if *offset == self.ledger.len() {
             assert_eq!(counts.in_flight() as usize, self.jobs.len(), "seed {seed}: in flight and jobs");
