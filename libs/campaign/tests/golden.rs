@@ -3,6 +3,8 @@
 //! `GOLDEN=write cargo test -p campaign --test golden` writes samples of a new version; the diff is to be reviewed, and a
 //! sample that is there already never changes.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers and all")]
+
 use std::{fmt::Debug, fs, path::PathBuf};
 
 use campaign::{

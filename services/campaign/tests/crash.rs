@@ -1,5 +1,7 @@
 //! The service dies at random moments, between any two writes, and another takes up its campaigns.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers and all")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Stores in a temporary directory, a service over them, and a fleet that takes its jobs straight from the store.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part, in tests")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
