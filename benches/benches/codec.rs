@@ -66,7 +66,7 @@ fn large_object(c: &mut Criterion) {
         let bytes = encoded(encoding, &message);
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(format!("decode {encoding}"), |b| {
-            b.iter(|| decode(encoding, black_box(&bytes), &limits))
+            b.iter(|| decode(encoding, black_box(&bytes), &limits));
         });
         group.bench_function(format!("encode {encoding}"), |b| {
             b.iter(|| {

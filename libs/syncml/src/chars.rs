@@ -3,11 +3,16 @@
 use std::borrow::Cow;
 
 /// Whether XML 1.0 can carry all of `text`.
+#[inline]
 pub(crate) fn all_legal(text: &str) -> bool {
-    text.as_bytes()
-        .iter()
-        .all(|&octet| octet >= 0x20 && octet != 0xEF || matches!(octet, b'\t' | b'\n' | b'\r'))
-        || text.chars().all(is_legal)
+    is_plain(text.as_bytes()) || text.chars().all(is_legal)
+}
+
+/// Whether all octets are printable ASCII. Without an early way out, so that the compiler takes many at once.
+#[inline]
+fn is_plain(octets: &[u8]) -> bool {
+    let is_odd = |octet: &u8| octet.wrapping_sub(b' ') >= 0x60;
+    !octets.iter().fold(false, |found, octet| found | is_odd(octet))
 }
 
 /// Whether XML 1.0 can carry the character.
@@ -33,7 +38,13 @@ pub(crate) fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn clean_borrowed(text: &str) -> Cow<'_, str> {
-    let text = text.trim_matches([' ', '\t', '\n', '\r', '\0']);
+    let is_trimmed = |octet: Option<&u8>| octet.is_none_or(|&octet| octet > b' ');
+    let octets = text.as_bytes();
+    let text = if is_trimmed(octets.first()) && is_trimmed(octets.last()) {
+        text
+    } else {
+        text.trim_matches([' ', '\t', '\n', '\r', '\0'])
+    };
     if all_legal(text) { Cow::Borrowed(text) } else { Cow::Owned(replace_illegal(text)) }
 }
 

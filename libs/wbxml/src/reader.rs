@@ -123,6 +123,53 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The octets of an element that has one inline string or one piece of opaque data in it and nothing else,
+    /// with its end; or `None`, and nothing is taken. It is how nearly all text is written.
+    ///
+    /// To be asked after [`Token::Element`] with content and without attributes.
+    #[inline]
+    pub fn take_whole_text(&mut self) -> Option<&'a [u8]> {
+        let content = self.bytes.get(self.at..)?;
+        let (text, length) = match content {
+            [token::STR_I, text @ ..] => {
+                let end = memchr::memchr(0, text)?;
+                (&text[..end], end + 2)
+            }
+            // Lengths that need a second octet are long enough not to hurry.
+            &[token::OPAQUE, length, ref octets @ ..] if length < 0x80 => {
+                let length = usize::from(length);
+                (octets.get(..length)?, length + 2)
+            }
+            _ => return None,
+        };
+        if content.get(length) != Some(&token::END) || self.in_attributes {
+            return None;
+        }
+        self.at += length + 1;
+        Some(text)
+    }
+
+    /// Takes the start of an element without attributes, if that is what comes next: its code page, its token,
+    /// and whether it has content. Else nothing is taken.
+    #[inline]
+    pub fn take_element(&mut self) -> Option<(u8, u8, bool)> {
+        let &octet = self.bytes.get(self.at)?;
+        if octet >= token::HAS_ATTRIBUTES || octet & token::TAG_MASK < token::FIRST_TAG || self.in_attributes
+        {
+            return None;
+        }
+        self.at += 1;
+        Some((self.tag_page, octet & token::TAG_MASK, octet & token::HAS_CONTENT != 0))
+    }
+
+    /// Takes an END of an element, if that is what comes next.
+    #[inline]
+    pub fn take_end(&mut self) -> bool {
+        let is_end = self.bytes.get(self.at) == Some(&token::END) && !self.in_attributes;
+        self.at += usize::from(is_end);
+        is_end
+    }
+
     #[inline]
     fn content_token(&mut self, octet: u8) -> Result<Option<Token<'a>>, Error> {
         Ok(Some(match octet {

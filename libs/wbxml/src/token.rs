@@ -24,3 +24,5 @@ pub(crate) const HAS_CONTENT: u8 = 0x40;
 pub(crate) const HAS_ATTRIBUTES: u8 = 0x80;
 /// The part of a tag token that names the element.
 pub(crate) const TAG_MASK: u8 = 0x3F;
+/// Tags begin here; the tokens below are global.
+pub(crate) const FIRST_TAG: u8 = 0x05;

@@ -105,6 +105,43 @@ impl<'a> WbxmlSource<'a> {
         if copied > 0 { self.spend(copied) } else { Ok(()) }
     }
 
+    /// The text of the innermost open element, with its end, where it is in one piece and needs no decoding.
+    #[inline]
+    fn whole_text(&mut self) -> Option<&'a [u8]> {
+        if self.at_empty || self.is_latin_1 {
+            return None;
+        }
+        let octets = self.reader.take_whole_text()?;
+        self.depth -= 1;
+        Some(octets)
+    }
+
+    #[inline]
+    fn refuse_more_than(&self, length: usize) -> Result<(), DecodeError> {
+        if length > self.text_bytes_max {
+            let max = self.text_bytes_max;
+            return Err(DecodeError::TooLarge { at: self.at(), what: "octets of text", max });
+        }
+        Ok(())
+    }
+
+    /// The next child where neither a plain start nor an end is next: a switch of pages, mostly.
+    fn child_after_others(&mut self) -> Result<Option<Tag>, DecodeError> {
+        loop {
+            match self.token()? {
+                Token::Element { name, has_attributes, has_content } => {
+                    self.open(has_attributes, has_content)?;
+                    return Ok(Some(tag_of(name)));
+                }
+                Token::End => {
+                    self.depth -= 1;
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// All text of the innermost open element, up to its end, and whether some of it was OPAQUE.
     fn pieces(&mut self) -> Result<(Cow<'a, [u8]>, bool), DecodeError> {
         let (mut pieces, mut is_opaque) = (Pieces::default(), false);
@@ -122,10 +159,7 @@ impl<'a> WbxmlSource<'a> {
                 token => {
                     is_opaque |= matches!(token, Token::Opaque(_));
                     self.push(&mut pieces, token)?;
-                    if pieces.len() > self.text_bytes_max {
-                        let max = self.text_bytes_max;
-                        return Err(DecodeError::TooLarge { at: self.at(), what: "octets of text", max });
-                    }
+                    self.refuse_more_than(pieces.len())?;
                 }
             }
         }
@@ -133,6 +167,7 @@ impl<'a> WbxmlSource<'a> {
         Ok((pieces.into_inner(), is_opaque))
     }
 
+    #[inline]
     fn utf8(&self, octets: Cow<'a, [u8]>) -> Result<Str<'a>, DecodeError> {
         let not_utf8 = |error: std::str::Utf8Error, octets: &[u8]| {
             let octet = octets.get(error.valid_up_to()).copied().unwrap_or_default();
@@ -240,22 +275,23 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
             self.depth -= 1;
             return Ok(None);
         }
-        loop {
-            match self.token()? {
-                Token::Element { name, has_attributes, has_content } => {
-                    self.open(has_attributes, has_content)?;
-                    return Ok(Some(tag_of(name)));
-                }
-                Token::End => {
-                    self.depth -= 1;
-                    return Ok(None);
-                }
-                _ => {}
-            }
+        if let Some((page, token, has_content)) = self.reader.take_element() {
+            self.open(false, has_content)?;
+            return Ok(Some(Tag::of_token(page, token)));
         }
+        if self.reader.take_end() {
+            self.depth -= 1;
+            return Ok(None);
+        }
+        self.child_after_others()
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Str<'a>, DecodeError> {
+        if let Some(octets) = self.whole_text() {
+            self.refuse_more_than(octets.len())?;
+            return self.utf8(Cow::Borrowed(octets)).map(chars::clean);
+        }
         let (octets, _) = self.pieces()?;
         self.utf8(octets).map(chars::clean)
     }
@@ -270,6 +306,9 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
     }
 
     fn data(&mut self) -> Result<Data<'a>, DecodeError> {
+        if let Some(octets) = self.whole_text() {
+            return Ok(Data::from_octets(Cow::Borrowed(octets)));
+        }
         let mut pieces = Pieces::default();
         if self.at_empty {
             self.skip()?;
@@ -287,6 +326,9 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
     }
 
     fn skip(&mut self) -> Result<(), DecodeError> {
+        if self.whole_text().is_some() {
+            return Ok(());
+        }
         let outside = self.depth - 1;
         if self.at_empty {
             self.at_empty = false;
