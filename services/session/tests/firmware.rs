@@ -348,6 +348,41 @@ async fn a_session_is_carried_on_after_a_restart_of_the_process() {
     assert_eq!(campaign.phase(&front).await, Some(Phase::Running(Stage::Updating)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_reaches_several_front_ends_at_once_is_handled_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let mut fronts = Vec::new();
+    for _ in 0..3 {
+        fronts.push(Arc::new(support::start_with(store.clone(), Stores::of(store.clone()), &[]).await));
+    }
+    let front = &fronts[0];
+    for number in 0..5 {
+        let id = format!("IMEI:{number}");
+        let ordinal = front.add_device(&id, Some(Scheme::Md5)).await;
+        let campaign = release(front, &id, ordinal).await;
+        let mut client = Client::new(&id, Some(Scheme::Md5), Encoding::Wbxml).with_fumo();
+        client.begin("1");
+        let mut next = Some(client.package_1(&[]));
+        while let Some(message) = next {
+            let mut body = Vec::new();
+            syncml::encode(client.encoding, &message, &mut body);
+            let mut tasks = tokio::task::JoinSet::new();
+            for front in fronts.iter().cycle().take(6) {
+                let (front, path, body) = (front.clone(), client.path.clone(), body.clone());
+                tasks.spawn(async move { front.post(&path, Some(Encoding::Wbxml.media_type()), body).await });
+            }
+            let answers = tasks.join_all().await;
+            for answer in &answers {
+                assert_eq!((answer.status().as_u16(), answer.body()), (200, answers[0].body()), "{id}");
+            }
+            next = client.answer(&support::client::read(client.encoding, answers[0].body()), &[]);
+        }
+        assert_eq!(client.execs.len(), 1, "{id}");
+        assert_eq!(campaign.phase(front).await, Some(Phase::Running(Stage::Updating)), "{id}");
+    }
+}
+
 /// Sends until it is answered, as clients do after a 503; answers how often it was told to come again.
 async fn insist(
     client: &mut Client,
@@ -384,10 +419,10 @@ async fn insist_on_session(
 #[tokio::test]
 async fn whatever_store_call_fails_no_attempt_runs_twice_and_every_job_ends() {
     let mut faults = 0;
-    for seed in 0..3 {
+    for seed in 0..2 {
         let dir = tempfile::tempdir().unwrap();
         let (front, plan) = start_faulty(dir.path(), FaultPlan::new(seed, 60, 60)).await;
-        for number in 0..6 {
+        for number in 0..4 {
             let id = format!("IMEI:{number}");
             let ordinal = front.add_device(&id, Some(Scheme::Md5)).await;
             let mut campaign = release(&front, &id, ordinal).await;
@@ -423,5 +458,5 @@ async fn whatever_store_call_fails_no_attempt_runs_twice_and_every_job_ends() {
         }
         faults += plan.happened();
     }
-    assert!(faults > 30, "only {faults} calls failed");
+    assert!(faults > 20, "only {faults} calls failed");
 }

@@ -35,7 +35,9 @@ use crate::Stores;
 pub use settings::EngineSettings;
 
 /// Steps that are begun again because another wrote first; two messages of one session never meet more often.
-const ROUNDS_MAX: usize = 5;
+const ROUNDS_MAX: usize = 6;
+/// How long whoever moved the job first is given to write the session's record too.
+const JOB_MOVED_WAIT: Duration = Duration::from_millis(25);
 /// How long a record is kept of a session that is over, or whose device has not proved itself: only to answer a
 /// repetition, or the credentials that follow the challenge.
 const SHORT_KEEP: Duration = Duration::from_secs(120);
@@ -141,12 +143,18 @@ impl Engine {
     /// [`StepError`] when there is no answer; then nothing that the device was not told has happened to it, and it
     /// may send the message again.
     pub async fn step(self: &Arc<Self>, received: Received<'_>) -> Result<Stepped, StepError> {
-        let mut plan_anew = false;
+        let (mut plan_anew, mut jobs_moved) = (false, 0);
         for _ in 0..ROUNDS_MAX {
             match self.round(received, plan_anew).await? {
                 Round::Answered(stepped) => return Ok(stepped),
                 Round::LostRace => {}
-                Round::JobMoved => plan_anew = true,
+                Round::JobMoved => {
+                    // Most likely the same message is being handled elsewhere, and its answer is about to be in the
+                    // record. To plan anew beside it would give up an Exec that is on its way.
+                    tokio::time::sleep(JOB_MOVED_WAIT).await;
+                    plan_anew = jobs_moved > 0;
+                    jobs_moved += 1;
+                }
             }
             self.metrics.conflicts.increment();
         }
@@ -154,12 +162,12 @@ impl Engine {
     }
 
     async fn round(self: &Arc<Self>, received: Received<'_>, plan_anew: bool) -> Result<Round, StepError> {
-        let fresh = ServerSession::open(received.message, received.encoding)?;
+        let hdr = &received.message.hdr;
         let key = SessionKey {
             tenant: self.tenant.clone(),
-            device: fresh.device().clone(),
+            device: DevId::parse(hdr.source.loc_uri.trim()).map_err(OpenError::DevId)?,
             // Some clients write a hexadecimal number now in one case, now in the other.
-            session: fresh.session_id().to_ascii_lowercase().into(),
+            session: hdr.session_id.to_ascii_lowercase().into(),
         };
         let (stored, device) = tokio::try_join!(
             self.stores.sessions.load(&key),
@@ -171,16 +179,18 @@ impl Engine {
         };
 
         let expected = stored.as_ref().map(|stored| stored.revision);
-        let (mut session, mut plan) = stored
-            .and_then(|stored| match record::decode(&stored.value) {
-                Ok(parts) => Some(parts),
-                Err(error) => {
-                    // The device begins anew; its job is in the job's own record.
-                    tracing::error!(device_id = %key.device, %error, "session record dropped");
-                    None
-                }
-            })
-            .unwrap_or((fresh, None));
+        let restored = stored.and_then(|stored| {
+            // Where it cannot be read the device begins anew; its job is in the job's own record.
+            record::decode(&stored.value)
+                .inspect_err(
+                    |error| tracing::error!(device_id = %key.device, %error, "session record dropped"),
+                )
+                .ok()
+        });
+        let (mut session, mut plan) = match restored {
+            Some(parts) => parts,
+            None => (ServerSession::open(received.message, received.encoding)?, None),
+        };
 
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(StepError::Entropy)?;
