@@ -27,6 +27,7 @@ use crate::{ArtifactMeta, ArtifactStore, StoreError, TenantId};
 const CHUNK: usize = 256 << 10;
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct ArtifactRecord {
     pub(super) size: u64,
     pub(super) name: String,

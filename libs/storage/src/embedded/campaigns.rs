@@ -23,6 +23,7 @@ const DEFINITION: u8 = 1;
 const MEMBERS: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct StateRecord {
     pub(super) revision: u64,
     pub(super) state: Vec<u8>,

@@ -25,6 +25,7 @@ use crate::{Device, DeviceStore, Inventory, InventoryRow, Revision, StoreError, 
 const READ_IN_PLACE_MAX: usize = 256;
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct AccountRecord {
     pub(super) revision: u64,
     pub(super) ordinal: u32,
@@ -34,6 +35,7 @@ pub(super) struct AccountRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct InventoryRecord {
     pub(super) id: DevId,
     pub(super) tags: BTreeSet<String>,

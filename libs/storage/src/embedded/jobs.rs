@@ -26,6 +26,7 @@ const RELEASE_IN_PLACE_MAX: usize = 16;
 const READ_IN_PLACE_MAX: usize = 512;
 
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct JobRecord {
     pub(super) campaign: u64,
     pub(super) revision: u64,
@@ -63,6 +64,7 @@ impl From<JobRecord> for Versioned<Job> {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct EventRecord {
     pub(super) device: Option<DevId>,
     pub(super) ordinal: u32,

@@ -5,6 +5,8 @@ mod campaigns;
 mod commit;
 mod devices;
 mod engine;
+#[cfg(test)]
+mod golden;
 mod jobs;
 mod keys;
 mod ledgers;

@@ -98,6 +98,10 @@ impl Embedded {
         let artifact_dir = at("artifacts");
         make_dir(&artifact_dir)?;
         remove_unfinished(&artifact_dir).map_err(io_at(&artifact_dir))?;
+        if fresh {
+            // The folders' names must be on the disk before the first write in them is acknowledged.
+            File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))?;
+        }
 
         Ok(Self(Arc::new(Inner {
             committer,

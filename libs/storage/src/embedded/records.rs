@@ -67,4 +67,5 @@ pub(crate) mod instant {
 
 /// A number alone.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Number(pub(crate) u64);

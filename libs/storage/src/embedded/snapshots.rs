@@ -25,6 +25,7 @@ use crate::{
 };
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(super) struct HeadRecord {
     pub(super) root: SnapshotId,
     #[serde(with = "instant")]

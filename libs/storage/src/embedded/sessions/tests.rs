@@ -62,3 +62,22 @@ fn what_has_expired_is_not_returned_and_its_files_go() {
     sessions.shared.sweep();
     assert_eq!(files(dir.path()), 1, "only the file of the session that is alive is left");
 }
+
+/// A file of three records that never expire, two of one session, as version 1 wrote it.
+const GOLDEN: &str = include_str!("../../../tests/golden/sessions-v1.hex");
+
+#[test]
+fn golden_a_file_of_version_1_is_read_back() {
+    let octets: Vec<u8> = (0..GOLDEN.trim().len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&GOLDEN[at..at + 2], 16).unwrap())
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("0000000000000003.ses"), octets).unwrap();
+    let sessions = Sessions::open(dir.path()).unwrap();
+    assert_eq!(sessions.shared.load(b"a").unwrap().unwrap().value, b"two");
+    let other = sessions.shared.load(b"b").unwrap().unwrap();
+    assert_eq!((other.value.as_slice(), other.revision), (&b"other"[..], Revision(12)));
+    sessions.shared.put(b"c", None, b"new", KEEP).unwrap().unwrap();
+    assert_eq!(files(dir.path()), 2, "a file that was read back is not written to");
+}
