@@ -6,7 +6,7 @@ use crate::{ArtifactStore, ErrorKind};
 /// The laws of [`ArtifactStore`].
 pub async fn artifact_store_laws(store: &dyn ArtifactStore) {
     let (tenant, other) = (fresh_tenant("artifact-a"), fresh_tenant("artifact-b"));
-    let image: Vec<u8> = (0..700_001_u32).map(|number| (number * 31 >> 3) as u8).collect();
+    let image: Vec<u8> = (0..700_001_u32).map(|number| ((number * 31) >> 3) as u8).collect();
     let digest: [u8; 32] = Sha256::digest(&image).into();
     assert!(store.meta(&tenant, &digest).await.unwrap().is_none());
     assert_kind(

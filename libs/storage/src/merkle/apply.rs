@@ -56,7 +56,7 @@ pub fn apply(
     let Node::Interior(tree) = writer.tree else {
         return Err(MerkleError::Address(".".to_owned()));
     };
-    let encoded = encode(&tree, ".", limits, &mut new)?;
+    let encoded = encode(&tree, ".", &mut new);
     check("nodes", limits.nodes_max as usize, encoded.size.nodes as usize)?;
     check("octets of a tree", limits.tree_bytes_max as usize, encoded.size.bytes as usize)?;
     let root_id = push_page(&tree, ".", &encoded.body, &mut new);
@@ -192,12 +192,7 @@ struct Encoded {
 }
 
 /// An interior node's octets. What is large below it becomes pages, which go to `new`.
-fn encode(
-    interior: &Interior,
-    uri: &str,
-    limits: &Limits,
-    new: &mut Vec<NewPage>,
-) -> Result<Encoded, MerkleError> {
+fn encode(interior: &Interior, uri: &str, new: &mut Vec<NewPage>) -> Encoded {
     let mut body = Vec::with_capacity(256);
     let mut size = Size { nodes: 1, bytes: 0 };
     codec::encode_head(&mut body, interior.type_.as_deref(), interior.children.len());
@@ -215,7 +210,7 @@ fn encode(
             }
             Node::Interior(child) => {
                 let child_uri = child_uri(uri, name);
-                let encoded = encode(child, &child_uri, limits, new)?;
+                let encoded = encode(child, &child_uri, new);
                 if encoded.body.len() > PAGE_BYTES {
                     let id = push_page(child, &child_uri, &encoded.body, new);
                     codec::encode_ref(&mut body, &PageRef { id, size: encoded.size });
@@ -233,7 +228,7 @@ fn encode(
         }
     }
     size.add(Size { nodes: 0, bytes: u32::try_from(body.len()).unwrap_or(u32::MAX) });
-    Ok(Encoded { body, size })
+    Encoded { body, size }
 }
 
 fn push_page(interior: &Interior, uri: &str, body: &[u8], new: &mut Vec<NewPage>) -> SnapshotId {

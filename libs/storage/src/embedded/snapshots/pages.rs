@@ -70,6 +70,9 @@ impl Generations {
     }
 }
 
+/// A page that others are stored by, and its octets.
+type Base = (SnapshotId, Arc<[u8]>);
+
 /// The pages of one tenant.
 pub(super) struct TenantPages<'a> {
     pub(super) engine: &'a Engine,
@@ -114,7 +117,7 @@ impl TenantPages<'_> {
         Ok(())
     }
 
-    fn base_of(&self, likeness: u128) -> Result<Option<(SnapshotId, Arc<[u8]>)>, StoreError> {
+    fn base_of(&self, likeness: u128) -> Result<Option<Base>, StoreError> {
         let stored = self.engine.read(self.operation, Space::Blobs, &self.likeness_key(likeness))?;
         let Some(stored) = stored else { return Ok(None) };
         let base = <[u8; 20]>::try_from(&*stored)
