@@ -87,7 +87,9 @@ impl DeviceSession {
             .map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX).max(MSG_SIZE_MIN));
         let mut writer = Writer::begin(config.encoding, &hdr, &mut body);
         let mut next_cmd_id = 1;
-        let is_refusal = header.as_ref().is_some_and(|header| header.verdict.is_refused);
+        let is_refusal = header
+            .as_ref()
+            .is_some_and(|header| header.verdict.is_refused && header.verdict.challenge.is_some());
         if let Some(mut header) = header {
             if limit < MSG_SIZE_SMALL {
                 header.target_ref.clear();
@@ -99,9 +101,12 @@ impl DeviceSession {
         }
         let bare = writer.size_if_finished(true);
         let mut packer = Packer { session: self, writer, limit, bare, next_cmd_id, msg_id, is_filled: false };
+        let begin = packer.writer.mark();
         packer.fill();
-        if is_refusal {
-            // The header's Status says it for all commands, and the server begins its package again at once.
+        if is_refusal && !packer.session.outbox.is_empty() {
+            // Some commands named would mean that the others were done. The header's Status alone refuses all of them,
+            // and the server begins its package again at once.
+            packer.writer.rollback(begin);
             packer.session.outbox.clear();
             packer.session.urgent.clear();
         }
