@@ -37,14 +37,20 @@ pub(crate) fn clean(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-fn clean_borrowed(text: &str) -> Cow<'_, str> {
-    let is_trimmed = |octet: Option<&u8>| octet.is_none_or(|&octet| octet > b' ');
+/// The same, of what is borrowed.
+#[inline]
+pub(crate) fn clean_borrowed(text: &str) -> Cow<'_, str> {
     let octets = text.as_bytes();
-    let text = if is_trimmed(octets.first()) && is_trimmed(octets.last()) {
-        text
-    } else {
-        text.trim_matches([' ', '\t', '\n', '\r', '\0'])
-    };
+    let is_trimmed = |octet: Option<&u8>| octet.is_none_or(|&octet| octet > b' ');
+    if is_trimmed(octets.first()) && is_trimmed(octets.last()) && is_plain(octets) {
+        return Cow::Borrowed(text);
+    }
+    clean_odd(text)
+}
+
+#[cold]
+fn clean_odd(text: &str) -> Cow<'_, str> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\0']);
     if all_legal(text) { Cow::Borrowed(text) } else { Cow::Owned(replace_illegal(text)) }
 }
 

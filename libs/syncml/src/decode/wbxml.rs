@@ -169,21 +169,23 @@ impl<'a> WbxmlSource<'a> {
 
     #[inline]
     fn utf8(&self, octets: Cow<'a, [u8]>) -> Result<Str<'a>, DecodeError> {
-        let not_utf8 = |error: std::str::Utf8Error, octets: &[u8]| {
-            let octet = octets.get(error.valid_up_to()).copied().unwrap_or_default();
-            DecodeError::Malformed {
-                at: self.at(),
-                expected: "UTF-8",
-                got: format!("octet 0x{octet:02x}").into(),
-            }
-        };
         match octets {
             Cow::Borrowed(octets) => {
-                std::str::from_utf8(octets).map(Cow::Borrowed).map_err(|error| not_utf8(error, octets))
+                std::str::from_utf8(octets).map(Cow::Borrowed).map_err(|error| self.not_utf8(error, octets))
             }
             Cow::Owned(octets) => String::from_utf8(octets)
                 .map(Cow::Owned)
-                .map_err(|error| not_utf8(error.utf8_error(), error.as_bytes())),
+                .map_err(|error| self.not_utf8(error.utf8_error(), error.as_bytes())),
+        }
+    }
+
+    #[cold]
+    fn not_utf8(&self, error: std::str::Utf8Error, octets: &[u8]) -> DecodeError {
+        let octet = octets.get(error.valid_up_to()).copied().unwrap_or_default();
+        DecodeError::Malformed {
+            at: self.at(),
+            expected: "UTF-8",
+            got: format!("octet 0x{octet:02x}").into(),
         }
     }
 
@@ -290,7 +292,10 @@ impl<'a> Source<'a> for WbxmlSource<'a> {
     fn text(&mut self) -> Result<Str<'a>, DecodeError> {
         if let Some(octets) = self.whole_text() {
             self.refuse_more_than(octets.len())?;
-            return self.utf8(Cow::Borrowed(octets)).map(chars::clean);
+            return match std::str::from_utf8(octets) {
+                Ok(text) => Ok(chars::clean_borrowed(text)),
+                Err(error) => Err(self.not_utf8(error, octets)),
+            };
         }
         let (octets, _) = self.pieces()?;
         self.utf8(octets).map(chars::clean)

@@ -190,7 +190,7 @@ impl<'a> Source<'a> for XmlSource<'a> {
         let Some(text) = self.scan.whole_text() else { return self.text_in_pieces() };
         self.end_tag()?;
         self.refuse_more_than(text.len())?;
-        Ok(chars::clean(Cow::Borrowed(text)))
+        Ok(chars::clean_borrowed(text))
     }
 
     fn data(&mut self) -> Result<Data<'a>, DecodeError> {

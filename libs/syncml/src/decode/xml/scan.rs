@@ -155,6 +155,15 @@ impl<'a> Scanner<'a> {
     fn skip_to_end_of_tag(&mut self) -> Result<bool, DecodeError> {
         let bytes = self.text.as_bytes();
         let mut at = self.position;
+        // What nearly every child of Meta has there, and nearly nothing else has.
+        if let Some(after) = bytes.get(at..).and_then(|rest| rest.strip_prefix(b" xmlns="))
+            && let [quote @ (b'"' | b'\''), after @ ..] = after
+            && let Some([end, b'>', ..]) = after.strip_prefix(b"syncml:metinf")
+            && end == quote
+        {
+            self.position = at + METINF_ATTRIBUTE.len() + 1;
+            return Ok(false);
+        }
         loop {
             at += memchr3(b'>', b'"', b'\'', bytes.get(at..).unwrap_or_default())
                 .ok_or_else(|| self.ended("the end of a tag"))?;
@@ -295,9 +304,24 @@ fn resolve(name: &str) -> Option<char> {
     }
 }
 
+/// The namespace of MetInf, as it is declared on an element.
+const METINF_ATTRIBUTE: &[u8] = b" xmlns='syncml:metinf'";
+
+/// Which octets end a name: a table, since every octet of every name is asked.
+const ENDS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let ends = b"></<\"' \t\n\r";
+    let mut at = 0;
+    while at < ends.len() {
+        table[ends[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 #[inline]
 const fn ends_name(octet: u8) -> bool {
-    matches!(octet, b'>' | b'/' | b'<' | b'"' | b'\'') || is_blank(octet)
+    ENDS_NAME[octet as usize]
 }
 
 #[inline]
