@@ -6,7 +6,7 @@ mod stub;
 
 use std::{sync::Arc, time::Duration};
 
-use loadtest::{FaultPlan, Fleet, Mix, Timing, Until, report::Ending};
+use loadtest::{ClientOptions, FaultPlan, Fleet, Mix, Timing, TlsOptions, Until, report::Ending};
 use stub::Stub;
 use tokio_util::sync::CancellationToken;
 
@@ -144,4 +144,45 @@ async fn the_report_is_one_page_and_json_beside_it() {
     assert_eq!(json["devices"], 30);
     assert!(json["samples"].as_array().unwrap().len() >= 3);
     assert!(json["latency_us"]["p99"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn fleets_speak_tls_and_http2_and_mind_the_certificate() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = std::env::temp_dir().join(format!("loadtest-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, own.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let https =
+        Arc::new(Stub::default()).serve_with(Some(tokio_rustls::TlsAcceptor::from(Arc::new(config)))).await;
+    let http = Arc::new(Stub::default()).serve().await;
+    let trusted = TlsOptions { ca: Some(ca), insecure: false };
+    let any = TlsOptions { ca: None, insecure: true };
+    for (url, http2, tls, is_trusted) in [
+        (&https, false, trusted.clone(), true),
+        (&https, true, trusted, true),
+        (&https, false, any, true),
+        (&https, false, TlsOptions::default(), false),
+        (&http, true, TlsOptions::default(), true),
+    ] {
+        let mut fleet = fleet(url, 20);
+        fleet.until.duration = Some(Duration::from_millis(600));
+        fleet.client = ClientOptions { http2, tls, ..ClientOptions::default() };
+        let report = loadtest::run(fleet, |_| (), CancellationToken::new()).await.unwrap();
+        let answers: Vec<_> = report.answers.keys().map(String::as_str).collect();
+        assert_eq!(answers, [if is_trusted { "200" } else { "broken" }], "{url}, HTTP/2 {http2}");
+        if http2 {
+            assert_eq!(report.connections, 1, "{url}: one connection serves all");
+        }
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -186,7 +186,13 @@ impl Tree {
 
     /// Every node with its normalised address, parents before children, by name.
     pub fn walk(&self) -> impl Iterator<Item = (String, &Node)> {
-        let mut stack = vec![(".".to_owned(), &*self.root)];
+        self.walk_from(".")
+    }
+
+    /// The same from a node on; nothing where there is none.
+    pub fn walk_from(&self, uri: &str) -> impl Iterator<Item = (String, &Node)> {
+        let from = uri::normalise(uri);
+        let mut stack: Vec<_> = self.node(from).map(|node| (from.to_owned(), node)).into_iter().collect();
         std::iter::from_fn(move || {
             let (at, node) = stack.pop()?;
             let below: Vec<_> = node.children().map(|c| (uri::join(&at, c.name()), c)).collect();

@@ -11,13 +11,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, header, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use sha2::{Digest as _, Sha256};
 use syncml::{
     Alert, Command, Encoding, Item, ItemCommand, Limits, Location, Message, Status, StatusCode, SyncBody,
     SyncHdr, decode,
 };
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What the stub saw and is to do.
 #[derive(Default)]
@@ -35,6 +36,12 @@ pub(crate) struct Stub {
 
 impl Stub {
     pub(crate) async fn serve(self: Arc<Self>) -> String {
+        self.serve_with(None).await
+    }
+
+    /// HTTP/1.1 and HTTP/2, behind TLS where there is an acceptor.
+    pub(crate) async fn serve_with(self: Arc<Self>, tls: Option<TlsAcceptor>) -> String {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         *self.address.lock().unwrap() = Some(address);
@@ -45,12 +52,20 @@ impl Stub {
                     let stub = stub.clone();
                     async move { Ok::<_, Infallible>(stub.answer(request).await) }
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(async move { drop(connection.await) });
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    match tls {
+                        None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            drop(builder.serve_connection(TokioIo::new(stream), service).await);
+                        }
+                    }
+                });
             }
         });
-        format!("http://{address}/dm")
+        format!("{scheme}://localhost:{}/dm", address.port())
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {

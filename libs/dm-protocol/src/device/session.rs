@@ -394,8 +394,7 @@ fn opening(config: &DeviceConfig, alerts: Vec<GenericAlert>, tree: &Tree) -> Vec
     };
     let mut out = vec![Out::Opening(code)];
     out.extend(alerts.into_iter().enumerate().map(|(index, alert)| Out::Event(index, alert)));
-    let leaves = tree.walk().filter(|(uri, _)| uri.starts_with("DevInfo/"));
-    let items = leaves.filter_map(|(uri, node)| {
+    let items = tree.walk_from("DevInfo").filter_map(|(uri, node)| {
         let leaf = node.as_leaf()?;
         let reading = dm_tree::Reading {
             uri: dm_tree::full(&uri),

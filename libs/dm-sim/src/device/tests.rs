@@ -323,14 +323,32 @@ fn the_same_seed_lives_the_same_life() {
 }
 
 #[test]
-fn an_idle_device_is_small() {
+fn an_idle_device_owns_little_of_its_tree() {
     let setup = setup(FaultPlan::default());
-    let devices: Vec<_> =
-        (0..1_000).map(|number| SimDevice::new(setup.clone(), number, setup_time())).collect();
+    let device = SimDevice::new(setup.clone(), 7, Timestamp::UNIX_EPOCH);
     assert!(size_of::<SimDevice>() <= 256, "{} octets", size_of::<SimDevice>());
-    assert_eq!(devices.len(), 1_000);
+    let template = &setup.trees[usize::from(device.model)];
+    let shared = |uri: &str| std::ptr::eq(device.tree().node(uri).unwrap(), template.node(uri).unwrap());
+    let own: Vec<_> = device.tree().walk().map(|(uri, _)| uri).filter(|uri| !shared(uri)).collect();
+    assert_eq!(own, [".", "DevInfo", "DevInfo/DevId"]);
 }
 
-fn setup_time() -> Timestamp {
-    Timestamp::UNIX_EPOCH
+/// By what the operating system says of the process, where it says so.
+#[test]
+fn an_idle_device_takes_less_than_two_kilobytes() {
+    let resident = || -> Option<u64> {
+        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+        Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4_096)
+    };
+    let Some(before) = resident() else {
+        eprintln!("skipped: this system does not tell a process its memory");
+        return;
+    };
+    const DEVICES: u32 = 20_000;
+    let setup = setup(FaultPlan::default());
+    let devices: Vec<_> =
+        (0..DEVICES).map(|number| SimDevice::new(setup.clone(), number, Timestamp::UNIX_EPOCH)).collect();
+    let each = (resident().unwrap() - before) / u64::from(DEVICES);
+    assert!(each < 2_048, "{each} octets a device of {}", devices.len());
+    println!("{each} octets a device");
 }
