@@ -1,6 +1,6 @@
 //! Carrying out what a campaign decided.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, sync::Arc};
 
 use campaign::{CampaignId, Decision, EventKind, Job, JobEvent, Outcome, Phase, Plan, Status, Transition};
 use dm_protocol::DevId;
@@ -12,6 +12,8 @@ use crate::Stores;
 
 /// Time-outs written at once: the store makes one durable step of what comes together.
 const ENDS_AT_ONCE: usize = 64;
+/// How long the ledger may owe the end of an attempt that has no job.
+const MISSING_MAX: SignedDuration = SignedDuration::from_secs(5);
 /// A campaign's clock ticks this coarsely, so a timer may seem to end this much early.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_millis(300);
 
@@ -20,13 +22,14 @@ pub(crate) struct Carrier {
     pub(crate) stores: Stores,
     pub(crate) tenant: TenantId,
     pub(crate) id: CampaignId,
-    /// Attempts that the ledger has in flight and that have no job: seen once, and not yet again.
-    missing: BTreeSet<(u32, u16)>,
+    plan: Arc<Plan>,
+    /// Attempts that the ledger has in flight and that have no job, with the time that was first seen.
+    missing: BTreeMap<(u32, u16), Timestamp>,
 }
 
 impl Carrier {
-    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId) -> Self {
-        Self { stores, tenant, id, missing: BTreeSet::new() }
+    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId, plan: Plan) -> Self {
+        Self { stores, tenant, id, plan: Arc::new(plan), missing: BTreeMap::new() }
     }
 
     /// Appends events about the campaign as a whole.
@@ -34,14 +37,14 @@ impl Carrier {
         self.stores.jobs.append(&self.tenant, self.id, &[JobEvent::campaign(now, kind)]).await
     }
 
-    /// Writes decisions in their order. An error leaves some written and some not; the owner reads the ledger and
+    /// Writes decisions in their order, and answers how many there was something to write for: what a session was
+    /// faster with comes by the ledger. An error leaves some written and some not; the owner reads the ledger and
     /// decides again.
     pub(crate) async fn carry_out(
         &mut self,
         decisions: Vec<Decision>,
-        plan: &Plan,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let (mut records, mut ends, mut releases) = (Vec::new(), Vec::new(), Vec::new());
         for decision in decisions {
             match decision {
@@ -50,11 +53,13 @@ impl Carrier {
                 Decision::Release { .. } => releases.push(decision),
             }
         }
-        self.end(ends, plan, now).await?;
+        let mut written = records.len() + releases.len();
+        written += self.end(ends, now).await?;
         if !records.is_empty() {
             self.stores.jobs.append(&self.tenant, self.id, &records).await?;
         }
-        self.release(releases, now).await
+        self.release(releases, now).await?;
+        Ok(written)
     }
 
     async fn release(&self, decisions: Vec<Decision>, now: Timestamp) -> Result<(), StoreError> {
@@ -80,72 +85,83 @@ impl Carrier {
         Ok(())
     }
 
-    async fn end(&mut self, ends: Vec<Decision>, plan: &Plan, now: Timestamp) -> Result<(), StoreError> {
+    async fn end(&mut self, ends: Vec<Decision>, now: Timestamp) -> Result<usize, StoreError> {
         if ends.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let this: &Self = self;
-        let missing: Vec<Option<(u32, u16)>> = stream::iter(ends)
-            .map(|end| async move { this.end_one(&end, plan, now).await })
+        let results: Vec<Ending> = stream::iter(ends)
+            .map(|end| async move { this.end_one(&end, now).await })
             .buffer_unordered(ENDS_AT_ONCE)
             .try_collect()
             .await?;
-        self.missing = missing.into_iter().flatten().collect();
-        Ok(())
+        let mut missing = BTreeMap::new();
+        for ending in &results {
+            if let Ending::Missing(ordinal, attempt) = *ending {
+                let first = self.missing.get(&(ordinal, attempt)).copied().unwrap_or(now);
+                missing.insert((ordinal, attempt), first);
+            }
+        }
+        self.missing = missing;
+        Ok(results.iter().filter(|ending| matches!(ending, Ending::Written)).count())
     }
 
-    /// Ends one attempt, if it is where the owner believes it to be. Answers the attempt where it has no job.
-    async fn end_one(
-        &self,
-        decision: &Decision,
-        plan: &Plan,
-        now: Timestamp,
-    ) -> Result<Option<(u32, u16)>, StoreError> {
-        let &Decision::End { ordinal, attempt, status, outcome } = decision else { return Ok(None) };
+    /// Ends one attempt, if it is where the owner believes it to be.
+    async fn end_one(&self, decision: &Decision, now: Timestamp) -> Result<Ending, StoreError> {
+        let &Decision::End { ordinal, attempt, status, outcome } = decision else { return Ok(Ending::Moved) };
         let Some(device) = self.stores.devices.name(&self.tenant, ordinal).await? else {
             self.stores.jobs.append(&self.tenant, self.id, &[gone_event(ordinal, now)]).await?;
-            return Ok(None);
+            return Ok(Ending::Written);
         };
         let jobs = self.stores.jobs.pending(&self.tenant, &device).await?;
         let found =
             jobs.into_iter().find(|job| job.value.campaign == self.id && job.value.attempt == attempt);
         let Some(job) = found else {
-            return self.end_missing(&device, ordinal, attempt, outcome, plan, now).await;
+            return self.end_missing(&device, (ordinal, attempt), outcome, now).await;
         };
-        if !decision.still_fits(job.value.phase) || !is_due(&job.value, outcome, plan, now) {
-            tracing::debug!(campaign = %self.id, ordinal, attempt, %status, "a session moved the job first");
-            return Ok(None);
+        if !decision.still_fits(job.value.phase) || !is_due(&job.value, outcome, &self.plan, now) {
+            tracing::debug!(ordinal, attempt, %status, "a session moved the job first");
+            return Ok(Ending::Moved);
         }
-        let Transition { job: ended, events } = job.value.end(&device, outcome, None, None, plan, now);
+        let Transition { job: ended, events } = job.value.end(&device, outcome, None, None, &self.plan, now);
         let update =
             self.stores.jobs.update(&self.tenant, &device, self.id, job.revision, ended.as_ref(), &events);
         match update.await {
-            // The session's own event is on its way to us.
-            Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
-            other => other.map(|_| None),
+            Ok(_) => Ok(Ending::Written),
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(Ending::Moved),
+            Err(error) => Err(error),
         }
     }
 
-    /// An attempt that has no job ended between our reading and now, and the ledger will say so. If it still does not
-    /// the next time, it never will: then the ledger alone is set right, so that the campaign comes to its end.
+    /// An attempt that has no job ended between our reading and now, and the ledger will say so. If it does not for long,
+    /// it never will: then the ledger alone is set right, so that the campaign comes to its end.
     async fn end_missing(
         &self,
         device: &DevId,
-        ordinal: u32,
-        attempt: u16,
+        (ordinal, attempt): (u32, u16),
         outcome: Outcome,
-        plan: &Plan,
         now: Timestamp,
-    ) -> Result<Option<(u32, u16)>, StoreError> {
-        if !self.missing.contains(&(ordinal, attempt)) {
-            return Ok(Some((ordinal, attempt)));
+    ) -> Result<Ending, StoreError> {
+        let first = self.missing.get(&(ordinal, attempt)).copied().unwrap_or(now);
+        if now.duration_since(first) < MISSING_MAX {
+            return Ok(Ending::Missing(ordinal, attempt));
         }
-        tracing::warn!(campaign = %self.id, ordinal, attempt, "attempt in flight has no job");
+        tracing::warn!(ordinal, attempt, "attempt in flight has no job");
         let job = Job { campaign: self.id, ordinal, attempt, phase: Phase::Waiting, since: now };
-        let events = job.end(device, outcome, None, Some("its job was lost"), plan, now).events;
+        let events = job.end(device, outcome, None, Some("its job was lost"), &self.plan, now).events;
         self.stores.jobs.append(&self.tenant, self.id, &events).await?;
-        Ok(None)
+        Ok(Ending::Written)
     }
+}
+
+/// What became of the end of an attempt.
+enum Ending {
+    /// It is in the ledger.
+    Written,
+    /// A session was faster, and its event is on its way to us.
+    Moved,
+    /// There is no job of this device and attempt.
+    Missing(u32, u16),
 }
 
 /// The job's own timer has ended too: a session may have moved it within the same state, and its event not be read yet.

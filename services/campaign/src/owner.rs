@@ -23,6 +23,8 @@ const EVENTS: usize = 4096;
 const DECISIONS: usize = 2048;
 /// How often a checkpoint is written while there is something new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// The shortest sleeps, with nothing decided and with nothing of it written: the store is never asked in a tight loop.
+const SLEEP_MIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// The longest sleep: a store whose `wait_events` misses one is asked again.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pauses between tries while a store fails.
@@ -136,10 +138,11 @@ impl Owner {
         shutdown: CancellationToken,
     ) -> Self {
         let Loaded { campaign, stored, revision } = loaded;
+        let plan = campaign.plan().clone();
         Self {
             id,
             live: Arc::new(Live::new(campaign, stored.offset)),
-            carrier: Carrier::new(stores, tenant, id),
+            carrier: Carrier::new(stores, tenant, id, plan),
             clock,
             created: stored.created,
             start: stored.start,
@@ -208,10 +211,12 @@ impl Owner {
         let now = (self.clock)();
         let decisions = self.live.read().0.decide(now, DECISIONS);
         if decisions.is_empty() {
-            return self.wait(now, offset).await;
+            return self.wait(now, offset, SLEEP_MIN.0).await;
         }
-        let plan = self.live.read().0.plan().clone();
-        self.carrier.carry_out(decisions, &plan, now).await?;
+        if self.carrier.carry_out(decisions, now).await? == 0 {
+            // Sessions were faster with all of it: their events are about to come.
+            return self.wait(now, offset, SLEEP_MIN.1).await;
+        }
         Ok(Step::Again)
     }
 
@@ -297,13 +302,12 @@ impl Owner {
         }
     }
 
-    async fn wait(&mut self, now: Timestamp, offset: u64) -> Result<Step, StoreError> {
+    async fn wait(&mut self, now: Timestamp, offset: u64, at_least: Duration) -> Result<Step, StoreError> {
         let next = self.live.read().0.next_deadline(now);
         let until_due = next.map_or(SLEEP_MAX, |next| {
             Duration::try_from(next.duration_since(now)).unwrap_or_default().min(SLEEP_MAX)
         });
-        // Nothing may be asked of the store in a tight loop, whatever a deadline says.
-        let until_due = until_due.max(Duration::from_millis(5));
+        let until_due = until_due.max(at_least);
         let is_new = offset != self.written.1;
         let until_checkpoint =
             if is_new { CHECKPOINT_EVERY.saturating_sub(self.written_at.elapsed()) } else { SLEEP_MAX };

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use campaign::PauseCause;
+use campaign::{EventKind, JobEvent, PauseCause};
 use campaign_service::ServiceError;
 use support::{Act, Fleet, Place, definition, dev_id, most_in_flight, spawn, until};
 
@@ -185,4 +185,23 @@ async fn a_target_that_matches_nobody_does_not_start_unless_it_may() {
     until(&service, allowed, "finished").await;
     let unknown = campaign::Definition::parse_toml("name = 'x'\nartifact = { name = 'none' }").unwrap();
     assert!(matches!(service.create(unknown, None).await, Err(ServiceError::NoArtifact(_))));
+}
+
+#[tokio::test]
+async fn an_attempt_without_a_job_comes_to_its_end_all_the_same() {
+    let place = Place::with_devices(1).await;
+    let service = place.service();
+    let _running = spawn(&service).drop_guard();
+    let text = "[timers]\nwait = '1s'\n[failure_gate]\nsilence_max_percent = 100";
+    let id = service.create(definition(text), None).await.unwrap();
+    // A ledger that says released, and a store that has no job: what no backend that keeps the laws ever shows.
+    let kind = EventKind::Released { wave: 0, after: None };
+    let at = jiff::Timestamp::now();
+    let event = JobEvent { device: Some(dev_id(0)), ordinal: 0, attempt: 1, at, kind };
+    place.stores.jobs.append(&support::tenant(), id, &[event]).await.unwrap();
+    service.start(id, "ann").await.unwrap();
+    until(&service, id, "finished").await;
+    let report = service.explain(id, &dev_id(0)).await.unwrap().unwrap();
+    assert_eq!(report.events.last().unwrap().detail.as_deref(), Some("its job was lost"));
+    assert!(service.verify(id).await.unwrap().adds_up);
 }
