@@ -27,7 +27,7 @@ pub enum DecodeError {
         got: Box<str>,
     },
     /// The bytes are not well-formed WBXML.
-    #[error("wbxml document is broken")]
+    #[error(transparent)]
     Wbxml(#[from] wbxml::Error),
     /// Something is larger than the [`crate::Limits`] allow.
     #[error("expected at most {max} {what} at byte {at}, got more")]

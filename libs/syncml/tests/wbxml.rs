@@ -192,6 +192,7 @@ fn refuses_with_the_place_and_the_reason() {
     ] {
         let error = wbxml(bytes).expect_err("not a message");
         assert_eq!((error.at(), error.http_status()), (at, status), "{error} in {bytes:02x?}");
+        assert!(error.to_string().contains(&format!("at byte {at}")), "{error}");
     }
 }
 

@@ -119,3 +119,50 @@ fn says_where_a_document_is_cut_off() {
         assert_eq!(tokens(&bytes).map_err(|error| error.at()), Err(at), "input {bytes:02x?}");
     }
 }
+
+#[test]
+fn takes_a_whole_text_only_where_it_is_the_whole_content() {
+    for (content, want, left) in [
+        (&b"\x03abc\0\x01\x01"[..], Some(&b"abc"[..]), 1),
+        (b"\x03\0\x01", Some(b""), 0),
+        (b"\xC3\x03a\0c\x01", Some(b"a\0c"), 0),
+        (b"\xC3\x00\x01", Some(b""), 0),
+        (b"\x03abc\0\x03d\0\x01", None, 9),  // more text
+        (b"\x03abc\0\x45\x01\x01", None, 8), // a child
+        (b"\xC3\x03ab\x01", None, 5),        // cut off, or END among the octets
+        (b"\xC3\x81\x00ab\x01", None, 6),    // a longer length
+        (b"\x03abc", None, 4),
+        (b"\x01", None, 1),
+        (b"\x83\x00\x01", None, 3),
+        (b"", None, 0),
+    ] {
+        let bytes = [b"\x02\xA4\x01\x6A\x00", content].concat();
+        let mut reader = Reader::new(&bytes).unwrap();
+        assert_eq!(reader.take_whole_text(), want, "{content:02x?}");
+        assert_eq!(bytes.len() - reader.at(), left, "{content:02x?}");
+    }
+}
+
+#[test]
+fn takes_starts_and_ends_only_where_they_are_plain() {
+    for (octet, element, is_end) in [
+        (0x45, Some((0, 0x05, true)), false),
+        (0x3F, Some((0, 0x3F, false)), false),
+        (0x01, None, true),
+        (0x85, None, false), // attributes follow
+        (0x44, None, false), // a literal
+        (0x43, None, false), // an instruction
+        (0x00, None, false),
+        (0x03, None, false),
+        (0x83, None, false),
+        (0xC3, None, false),
+    ] {
+        let bytes = [2, 1, 0x6A, 0, octet];
+        assert_eq!(Reader::new(&bytes).unwrap().take_element(), element, "{octet:02x}");
+        assert_eq!(Reader::new(&bytes).unwrap().take_end(), is_end, "{octet:02x}");
+    }
+    // Inside of an attribute list nothing is an element, nor the end of one.
+    let mut reader = Reader::new(b"\x03\x0B\x6A\x00\xC6\x05\x01").unwrap();
+    reader.next_token().unwrap();
+    assert_eq!((reader.take_element(), reader.take_end(), reader.take_whole_text()), (None, false, None));
+}
