@@ -190,3 +190,32 @@ async fn a_recorded_client_with_basic_authentication_is_understood() {
     let again = front.post("/dm?mode=Maintenance&Platform=WoA", None, first).await;
     assert_eq!(again.body(), answer.body());
 }
+
+/// What real clients sent to other servers. The nonces are those of other sessions, so nobody asks for credentials here.
+#[tokio::test]
+async fn every_recorded_message_is_answered_by_a_message() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    let dir = tempfile::tempdir().unwrap();
+    let front = support::start(dir.path(), &[("session.enrol", "open")]).await;
+    let mut answered = 0;
+    for folder in ["captures-intel", "captures-motorola"] {
+        let Ok(entries) = std::fs::read_dir(corpus.join(folder)) else {
+            eprintln!("skipped: {folder} is not beside the project");
+            return;
+        };
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            let is_xml = file.extension().is_some_and(|extension| extension == "xml");
+            let encoding = if is_xml { Encoding::Xml } else { Encoding::Wbxml };
+            let answer = front.post("/dm", Some(encoding.media_type()), std::fs::read(&file).unwrap()).await;
+            assert_eq!(answer.status(), 200, "{}: {:?}", file.display(), answer.body());
+            let message = read(encoding, answer.body());
+            assert!(message.body.is_final || !message.body.commands.is_empty(), "{}", file.display());
+            let code = header_status(&message);
+            assert!(matches!(code, 200 | 212 | 400), "{}: {code}", file.display());
+            answered += 1;
+        }
+    }
+    assert!(answered > 40, "only {answered} messages");
+}

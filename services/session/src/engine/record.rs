@@ -124,6 +124,17 @@ mod tests {
         }
     }
 
+    /// `UPDATE_GOLDEN=1 cargo test -p session-service` writes the sample of a new version; those of old ones stay.
+    #[test]
+    fn a_record_of_every_version_can_be_read() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session-record-1.bin");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, encode(b"session", Some(&sample())).unwrap()).unwrap();
+        }
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(split(&bytes).unwrap(), (&b"session"[..], Some(sample())));
+    }
+
     #[test]
     fn a_cut_or_foreign_record_is_an_error() {
         let bytes = encode(b"session", Some(&sample())).unwrap();
