@@ -59,6 +59,22 @@ pub struct FleetReport {
     pub sample_ms: u64,
     /// Lines that whoever ran the fleet wants on the page, such as the server's memory.
     pub notes: Vec<(String, String)>,
+    /// Every device at its end, by number. Not written: a million rows are nobody's report.
+    #[serde(skip)]
+    pub finals: Vec<Final>,
+}
+
+/// One device at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Final {
+    /// `DevInfo/DevId`
+    pub id: String,
+    /// The version in its own tree.
+    pub version: String,
+    /// Its last report, where it made one.
+    pub last_report: Option<u16>,
+    /// It went silent for ever.
+    pub is_gone: bool,
 }
 
 /// Why a run ended.

@@ -20,7 +20,7 @@ use crate::{
     client::{Client, ClientError},
     options::Fleet,
     progress::Progress,
-    report::{Ending, Execs, FleetReport, Latency, Sessions},
+    report::{Ending, Execs, Final, FleetReport, Latency, Sessions},
     tally::Tally,
     visit::{Context, Visit, visit},
 };
@@ -231,6 +231,7 @@ impl Running {
             samples: tally.samples.clone(),
             sample_ms: u64::try_from(sample.as_millis()).unwrap_or(u64::MAX),
             notes: Vec::new(),
+            finals: finals(&self.devices),
         }
     }
 }
@@ -250,6 +251,16 @@ fn outcomes(devices: &[Option<SimDevice>]) -> BTreeMap<String, u64> {
         *outcomes.entry(name).or_default() += 1;
     }
     outcomes
+}
+
+fn finals(devices: &[Option<SimDevice>]) -> Vec<Final> {
+    let last = |device: &SimDevice| Final {
+        id: device.identity().id,
+        version: device.version().to_owned(),
+        last_report: device.last_report(),
+        is_gone: device.is_gone(),
+    };
+    devices.iter().flatten().map(last).collect()
 }
 
 fn versions(devices: &[Option<SimDevice>]) -> BTreeMap<String, u64> {
