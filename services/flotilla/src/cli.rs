@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    artifact::ArtifactArgs, campaign::CampaignArgs, config::ConfigArgs, convert::ConvertArgs,
-    device::DeviceArgs, serve::ServeArgs,
+    artifact::ArtifactArgs, campaign::CampaignArgs, config::ConfigArgs, convert::ConvertArgs, demo::DemoArgs,
+    device::DeviceArgs, fleet::FleetArgs, serve::ServeArgs,
 };
 
 /// An OMA Device Management server for fleets of millions, and its command line.
@@ -15,7 +15,7 @@ use crate::commands::{
     version,
     arg_required_else_help = true,
     after_help = "\
-Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 a campaign was held, was stopped or ended badly.
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 a campaign that was watched was stopped or is held.
 
 Examples:
   flotilla demo --devices 1000
@@ -29,6 +29,18 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Watch a firmware campaign run: a server, a simulated fleet and a campaign in one go
+    #[command(after_help = "\
+Starts a server in a temporary directory, makes it know a simulated fleet, adds a made-up firmware, and
+runs a campaign over all devices in three waves, over real HTTP. Ends with 0 only if the campaign finished,
+its ledger adds up, no device ran an Exec twice for one attempt, and every device that could be updated
+reports the new version by its own tree, which the server's stored tree agrees with.
+
+Examples:
+  flotilla demo --devices 1000
+  flotilla demo --devices 20000 --report demo.html
+  flotilla demo --devices 5000 --rough --kills 10 --seed 7")]
+    Demo(Box<DemoArgs>),
     /// Run the server: every role in one process
     #[command(after_help = "\
 Prints the addresses of both listeners once they take connections. At first start an admin token is
@@ -49,6 +61,8 @@ Examples:
     Artifact(ArtifactArgs),
     /// Create, start, watch and stop campaigns
     Campaign(CampaignArgs),
+    /// Simulated devices against a server
+    Fleet(FleetArgs),
     /// Write and check settings files
     Config(ConfigArgs),
     /// Show a SyncML message in another form

@@ -4,7 +4,10 @@ pub(crate) mod artifact;
 pub(crate) mod campaign;
 pub(crate) mod config;
 pub(crate) mod convert;
+pub(crate) mod demo;
 pub(crate) mod device;
+pub(crate) mod faults;
+pub(crate) mod fleet;
 pub(crate) mod serve;
 
 use clap::CommandFactory as _;
@@ -17,6 +20,8 @@ use crate::{
 /// Does what the command line asks.
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign::run(args),
         Command::Config(args) => config::run(args),

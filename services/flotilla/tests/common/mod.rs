@@ -1,5 +1,7 @@
 //! The binary as a child process.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,

@@ -14,7 +14,9 @@ use crate::{
     output::Format,
 };
 
-pub(crate) use watch::{Ending, watch};
+pub(crate) use create::submit;
+pub(crate) use show::states;
+pub(crate) use watch::{Ending, follow_to_end, progress, watch};
 
 #[derive(Args, Debug)]
 pub(crate) struct CampaignArgs {

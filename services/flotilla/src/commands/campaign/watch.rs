@@ -46,19 +46,30 @@ impl Ending {
 
 /// Shows a campaign's progress until it ends.
 pub(crate) fn watch(client: &Client, id: &str) -> Result<Ending, Failure> {
-    let mut shown: Box<dyn Shown> =
-        if io::stderr().is_terminal() { Box::<Bars>::default() } else { Box::<Lines>::default() };
+    let mut shown = progress();
+    let ending = follow_to_end(client, id, &mut |campaign, last| shown.show(campaign, last));
+    shown.finish();
+    ending
+}
+
+/// Bars on a terminal, lines elsewhere.
+pub(crate) fn progress() -> Box<dyn Shown> {
+    if io::stderr().is_terminal() { Box::<Bars>::default() } else { Box::<Lines>::default() }
+}
+
+/// Tells `see` of a campaign whenever it has changed, until it ends; waits out a server that is restarted.
+pub(crate) fn follow_to_end(
+    client: &Client,
+    id: &str,
+    see: &mut dyn FnMut(&CampaignView, bool),
+) -> Result<Ending, Failure> {
     let mut heard = Instant::now();
     loop {
-        let broken = match follow(client, id, &mut *shown, &mut heard) {
-            Ok(ending) => {
-                shown.finish();
-                return Ok(ending);
-            }
+        let broken = match follow(client, id, see, &mut heard) {
+            Ok(ending) => return Ok(ending),
             Err(failure) => failure,
         };
         if !broken.is_transient() || heard.elapsed() > PATIENCE {
-            shown.finish();
             return Err(broken);
         }
         std::thread::sleep(RETRY_PAUSE);
@@ -66,7 +77,12 @@ pub(crate) fn watch(client: &Client, id: &str) -> Result<Ending, Failure> {
 }
 
 /// Follows the campaign's server-sent events until it ends or the connection does.
-fn follow(client: &Client, id: &str, shown: &mut dyn Shown, heard: &mut Instant) -> Result<Ending, Failure> {
+fn follow(
+    client: &Client,
+    id: &str,
+    see: &mut dyn FnMut(&CampaignView, bool),
+    heard: &mut Instant,
+) -> Result<Ending, Failure> {
     for line in client.get_lines(&format!("{}/watch", path(id)))? {
         let line = line.map_err(|error| Failure::transient(format!("the server went away: {error}")))?;
         *heard = Instant::now();
@@ -74,7 +90,7 @@ fn follow(client: &Client, id: &str, shown: &mut dyn Shown, heard: &mut Instant)
         let campaign: CampaignView = serde_json::from_str(data.trim())
             .map_err(|error| Failure::error(format!("the server's event cannot be read: {error}")))?;
         let ending = Ending::of(&campaign);
-        shown.show(&campaign, ending.is_some());
+        see(&campaign, ending.is_some());
         if let Some(ending) = ending {
             return Ok(ending);
         }
@@ -83,8 +99,10 @@ fn follow(client: &Client, id: &str, shown: &mut dyn Shown, heard: &mut Instant)
 }
 
 /// Where progress is shown.
-trait Shown {
+pub(crate) trait Shown {
     fn show(&mut self, campaign: &CampaignView, last: bool);
+    /// A line about something else that goes on beside the campaign.
+    fn note(&mut self, text: &str);
     fn finish(&mut self) {}
 }
 
@@ -92,6 +110,7 @@ trait Shown {
 #[derive(Default)]
 struct Lines {
     last: Option<(Instant, String)>,
+    note: String,
 }
 
 impl Shown for Lines {
@@ -102,9 +121,14 @@ impl Shown for Lines {
             Some((at, before)) => *before != text && (last || at.elapsed() >= LINE_PAUSE),
         };
         if due {
-            eprintln!("{} {text}", campaign.summary.id);
+            let note = if self.note.is_empty() { String::new() } else { format!("; {}", self.note) };
+            eprintln!("{} {text}{note}", campaign.summary.id);
             self.last = Some((Instant::now(), text));
         }
+    }
+
+    fn note(&mut self, text: &str) {
+        text.clone_into(&mut self.note);
     }
 }
 
@@ -138,21 +162,23 @@ struct Bars {
     group: MultiProgress,
     bars: Vec<ProgressBar>,
     line: Option<ProgressBar>,
+    note: Option<ProgressBar>,
+}
+
+impl Bars {
+    fn text_line(&self) -> ProgressBar {
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.group.add(ProgressBar::no_length().with_style(style))
+    }
 }
 
 impl Shown for Bars {
     fn show(&mut self, campaign: &CampaignView, _last: bool) {
-        let line = self.line.get_or_insert_with(|| {
-            let bar = self.group.add(ProgressBar::no_length());
-            bar.set_style(
-                ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar
-        });
+        let line = self.line.take().unwrap_or_else(|| self.text_line());
         line.set_message(format!("{} {}", campaign.summary.name, summary(campaign)));
         while self.bars.len() < campaign.waves.len() {
             let bar = ProgressBar::no_length().with_style(bar_style());
-            let bar = self.group.insert_before(line, bar);
+            let bar = self.group.insert_before(&line, bar);
             bar.set_prefix(format!("wave {}", self.bars.len() + 1));
             self.bars.push(bar);
         }
@@ -161,10 +187,17 @@ impl Shown for Bars {
             bar.set_position(wave.counts.ended().into());
             bar.set_message(if wave.open { "" } else { "not open" });
         }
+        self.line = Some(line);
+    }
+
+    fn note(&mut self, text: &str) {
+        let note = self.note.take().unwrap_or_else(|| self.text_line());
+        note.set_message(text.to_owned());
+        self.note = Some(note);
     }
 
     fn finish(&mut self) {
-        self.bars.iter().chain(&self.line).for_each(ProgressBar::abandon);
+        self.bars.iter().chain(&self.line).chain(&self.note).for_each(ProgressBar::abandon);
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
     output::Format,
 };
 
+pub(crate) use import::import_from;
+
 #[derive(Args, Debug)]
 pub(crate) struct DeviceArgs {
     #[command(subcommand)]

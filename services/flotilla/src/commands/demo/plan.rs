@@ -1,0 +1,113 @@
+//! What the demo's campaign is, fitted to the size of its fleet.
+
+use std::time::Duration;
+
+/// Visits a second that a small machine serves while everything else of the demo runs on it too.
+const VISITS_PER_S: u64 = 250;
+/// The shortest time from one visit of a device to its next.
+const POLL_MIN: Duration = Duration::from_secs(2);
+
+/// The name the demo's firmware is added by.
+pub(super) const ARTIFACT: &str = "demo-firmware";
+/// Its version: newer than any that a simulated device leaves the factory with.
+pub(super) const VERSION: &str = "9.0.0";
+
+/// Times that follow from how many devices there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) devices: u32,
+    /// From one visit of a device to its next.
+    pub(super) poll: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(devices: u32, poll: Option<Duration>) -> Self {
+        let fitting = Duration::from_secs(u64::from(devices) / VISITS_PER_S);
+        Self { devices, poll: poll.unwrap_or(fitting).max(POLL_MIN) }
+    }
+
+    /// The campaign: three waves, gates that let a rough night through, timers of a few visits.
+    pub(super) fn definition(&self, seed: u64) -> String {
+        let poll = self.poll.as_secs().max(1);
+        let in_flight_max = (self.devices / 2).clamp(50, 20_000);
+        let seed = seed >> 1;
+        let (wait, phase) = (120 + 10 * poll, 30 + 4 * poll);
+        format!(
+            "\
+name = \"demo: firmware {VERSION}\"
+artifact = {{ name = \"{ARTIFACT}\", version = \"{VERSION}\" }}
+in_flight_max = {in_flight_max}
+seed = {seed}
+
+[[waves]]
+up_to_percent = 5
+gate = {{ success_min_percent = 60, failure_max_percent = 30, silence_max_percent = 30 }}
+
+[[waves]]
+up_to_percent = 30
+gate = {{ success_min_percent = 60, failure_max_percent = 30, silence_max_percent = 30 }}
+
+[[waves]]
+up_to_percent = 100
+
+[failure_gate]
+failure_max_percent = 40
+silence_max_percent = 50
+
+[timers]
+wait = \"{wait}s\"
+session = \"{phase}s\"
+download = \"{phase}s\"
+install = \"{phase}s\"
+report = \"{phase}s\"
+
+[retry.transient]
+attempts_max = 5
+delay = \"1s\"
+delay_max = \"10s\"
+
+[retry.device-fault]
+attempts_max = 3
+delay = \"1s\"
+delay_max = \"10s\"
+
+[retry.exec-lost]
+attempts_max = 10
+delay = \"0s\"
+delay_max = \"10s\"
+
+[retry.refused]
+attempts_max = 3
+delay = \"1s\"
+delay_max = \"10s\"
+
+[retry.timed-out]
+attempts_max = 2
+delay = \"1s\"
+delay_max = \"10s\"
+"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_one_for_every_size() {
+        for devices in [1, 50, 1_000, 20_000, 1_000_000] {
+            let definition = Plan::new(devices, None).definition(u64::MAX);
+            let read = campaign::Definition::parse_toml(&definition).map_err(|error| error.to_string());
+            assert_eq!(read.map(|definition| definition.waves.len()), Ok(3), "{definition}");
+        }
+    }
+
+    #[test]
+    fn devices_of_a_large_fleet_come_less_often() {
+        for (devices, poll, want) in [(10, None, 2), (20_000, None, 80), (20_000, Some(5), 5)] {
+            let plan = Plan::new(devices, poll.map(Duration::from_secs));
+            assert_eq!(plan.poll.as_secs(), want, "{devices}");
+        }
+    }
+}
