@@ -75,17 +75,35 @@ pub fn verify_basic(data: &str, user_digest: &[u8; 16]) -> bool {
 ///
 /// Some clients hash the base64 text of the nonce instead of what it stands for, so that is tried too.
 pub fn verify_md5(data: &str, user_digest: &[u8; 16], nonce: &[u8]) -> bool {
-    let Some(given) = parse_base64(data) else { return false };
-    let decoded = equal(&given, &md5_credential(user_digest, nonce));
-    let undecoded = equal(&given, &md5_credential(user_digest, format_base64(nonce).as_bytes()));
-    decoded | undecoded
+    let Some(given) = parse_digest(data) else { return false };
+    let mut buffer = [0; 88];
+    let undecoded = match STANDARD.encode_slice(nonce, &mut buffer) {
+        Ok(length) => md5_credential(user_digest, &buffer[..length]),
+        // Only a nonce of more than 64 octets is so long.
+        Err(_) => md5_credential(user_digest, format_base64(nonce).as_bytes()),
+    };
+    equal(&given, &md5_credential(user_digest, nonce)) | equal(&given, &undecoded)
+}
+
+/// The sixteen octets of an MD5 credential.
+fn parse_digest(data: &str) -> Option<[u8; 16]> {
+    let mut octets = [0; 18];
+    if data.len() <= 24
+        && let Ok(length) = LENIENT.decode_slice(data, &mut octets)
+    {
+        return octets.get(..length)?.try_into().ok();
+    }
+    parse_base64(data)?.try_into().ok()
 }
 
 /// Makes a nonce from twelve random octets: sixteen characters of URL-safe base64.
 ///
 /// A nonce may be any octets, but clients have been seen that stop at a NUL or a colon, so ours is plain text.
-pub fn make_nonce(entropy: &[u8; 12]) -> Vec<u8> {
-    URL_SAFE_NO_PAD.encode(entropy).into_bytes()
+pub fn make_nonce(entropy: &[u8; 12]) -> [u8; 16] {
+    let mut nonce = [0; 16];
+    let written = URL_SAFE_NO_PAD.encode_slice(entropy, &mut nonce);
+    debug_assert_eq!(written, Ok(16));
+    nonce
 }
 
 /// Octets as base64, padded, without line breaks.

@@ -118,7 +118,7 @@ impl Login {
         if self.server.is_known {
             return Verdict::go(StatusCode::OK);
         }
-        let fresh = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy));
+        let fresh = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy).to_vec());
         let is_due = quirks.challenge == Challenge::Always && !self.server.is_challenged && has_commands;
         if !is_due && hdr.cred.as_ref().is_some_and(|cred| self.is_right(cred, scheme)) {
             self.server.tries = 0;

@@ -11,22 +11,19 @@ use super::{
     session::{Input, Reply, ServerSession},
     settings::Settings,
 };
-use crate::{Nonces, Scheme, auth};
+use crate::{Scheme, auth};
 
 /// Statuses kept for one session. A device that sends more commands than this in one package gets none for the rest.
 const OWED_MAX: usize = 1024;
 
 impl ServerSession {
-    /// Finds the Status for our header and takes its verdict on our credentials. Gives the scheme it asks for.
-    pub(crate) fn handle_header_status(
-        &mut self,
-        message: &Message<'_>,
-        nonces: &mut Nonces,
-    ) -> Option<Scheme> {
+    /// Finds the Status for our header and takes its verdict on our credentials.
+    pub(crate) fn handle_header_status(&mut self, message: &Message<'_>) -> HeaderSaid {
         let status = message.body.commands.iter().find_map(|command| match command {
             Command::Status(status) if is_for_header(status) => Some(status),
             _ => None,
-        })?;
+        });
+        let Some(status) = status else { return HeaderSaid::default() };
         let chal = status.chal.as_deref();
         let asked = chal.and_then(|chal| chal.type_.as_deref()).and_then(Scheme::parse);
         let nonce = chal
@@ -40,13 +37,8 @@ impl ServerSession {
         let last = self.step.answered_msg_id;
         let msg_id = status.msg_ref.filter(|&id| id != 0).unwrap_or(last);
         self.record.server.handle_status(status.data, msg_id, asked.filter(|_| refused), nonce.is_some());
-        if let Some(nonce) = nonce
-            && asked == Some(Scheme::Md5)
-        {
-            nonces.server = Some(nonce);
-        }
         self.step.fatal = matches!(status.data.0, 417 | 500 | 503 | 505 | 513);
-        asked.filter(|_| refused)
+        HeaderSaid { asked: asked.filter(|_| refused), nonce: nonce.filter(|_| asked == Some(Scheme::Md5)) }
     }
 
     /// Acts on every command of an authenticated message.
@@ -475,6 +467,15 @@ impl ServerSession {
             self.report(outbound.tag, code);
         }
     }
+}
+
+/// What a device says of our credentials.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeaderSaid {
+    /// The scheme it asks for, where it refused them.
+    pub(crate) asked: Option<Scheme>,
+    /// For the next MD5 credential.
+    pub(crate) nonce: Option<Vec<u8>>,
 }
 
 /// A nonce of more octets than this is none.

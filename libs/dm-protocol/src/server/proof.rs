@@ -13,9 +13,7 @@ pub(crate) enum ClientProof {
     Owed {
         /// The nonce of the last challenge. It is kept here and not in the account, so that somebody who only
         /// pretends to be the device cannot spoil the nonce that the device holds.
-        challenge: Option<Vec<u8>>,
-        /// The scheme of that challenge.
-        scheme: Option<Scheme>,
+        challenge: Option<[u8; 16]>,
         /// Messages without a good credential.
         failures: u8,
     },
@@ -62,55 +60,66 @@ pub(crate) struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chal {
     pub(crate) scheme: Scheme,
-    pub(crate) next_nonce: Option<Vec<u8>>,
+    pub(crate) next_nonce: Option<[u8; 16]>,
 }
 
 impl Default for ClientProof {
     fn default() -> Self {
-        Self::Owed { challenge: None, scheme: None, failures: 0 }
+        Self::Owed { challenge: None, failures: 0 }
     }
 }
 
 impl ClientProof {
-    /// Judges the credentials of a message. A nonce that was used is replaced in `nonces`.
+    /// Judges the credentials of a message. Gives the account's nonces too, where one of them was used and replaced.
     pub(crate) fn judge(
         &mut self,
         settings: &Settings,
         account: Option<&Account>,
         cred: Option<&Cred<'_>>,
-        nonces: &mut Nonces,
         entropy: &[u8; 12],
-    ) -> Verdict {
+    ) -> (Verdict, Option<Nonces>) {
         let Some(account) = account else {
             // An unknown device is told no more than one with a wrong password at its last attempt.
-            return Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
+            let verdict = Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
+            return (verdict, None);
         };
         let ClientAuth::Password { scheme: weakest, digest, .. } = &account.client else {
             *self = Self::Given;
-            return Verdict::accepted(cred.is_some(), None);
+            return (Verdict::accepted(cred.is_some(), None), None);
         };
         let offered = cred.and_then(Offered::read);
-        match (&offered, &*self) {
-            (Some(offered), _) if offered.is_good(*weakest, digest, nonces, self.challenge(), settings) => {
-                let chal = (offered.scheme == Scheme::Md5).then(|| {
-                    let fresh = auth::make_nonce(entropy);
-                    spend(nonces, self.challenge(), offered, digest, fresh.clone());
-                    Chal { scheme: Scheme::Md5, next_nonce: Some(fresh) }
-                });
+        let is_md5 = matches!(offered, Some(Offered { scheme: Scheme::Md5, .. }));
+        match offered {
+            Some(Offered { scheme: Scheme::Basic, data })
+                if *weakest == Scheme::Basic && auth::verify_basic(data, digest) =>
+            {
                 *self = Self::Given;
-                Verdict::accepted(true, chal)
+                return (Verdict::accepted(true, None), None);
             }
+            Some(Offered { scheme: Scheme::Md5, data }) => {
+                let nonces = &account.nonces;
+                let used = candidates(nonces, self.challenge(), settings)
+                    .find(|(_, nonce)| auth::verify_md5(data, digest, nonce));
+                if let Some((kind, used)) = used {
+                    let fresh = auth::make_nonce(entropy);
+                    let nonces = spend(nonces, kind, used, &fresh);
+                    *self = Self::Given;
+                    let chal = Chal { scheme: Scheme::Md5, next_nonce: Some(fresh) };
+                    return (Verdict::accepted(true, Some(chal)), Some(nonces));
+                }
+            }
+            _ => {}
+        }
+        let verdict = match self {
             // Some clients send credentials in every message, also when told that the first were enough for the session.
-            (_, Self::Given) => Verdict::accepted(cred.is_some(), None),
-            (_, Self::Owed { failures, .. }) => {
+            Self::Given => Verdict::accepted(cred.is_some(), None),
+            Self::Owed { failures, .. } => {
                 let failures = failures.saturating_add(1);
-                let scheme = match offered {
-                    Some(Offered { scheme: Scheme::Md5, .. }) => Scheme::Md5,
-                    _ => *weakest,
-                };
+                let scheme = if is_md5 { Scheme::Md5 } else { *weakest };
                 self.refuse(settings, cred.is_some(), scheme, failures, entropy)
             }
-        }
+        };
+        (verdict, None)
     }
 
     fn refuse(
@@ -126,13 +135,13 @@ impl ClientProof {
             return Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
         }
         let nonce = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy));
-        *self = Self::Owed { challenge: nonce.clone(), scheme: Some(scheme), failures };
+        *self = Self::Owed { challenge: nonce, failures };
         Verdict { code, chal: Some(Chal { scheme, next_nonce: nonce }), cut_off: false }
     }
 
     fn challenge(&self) -> Option<&[u8]> {
         match self {
-            Self::Owed { challenge, .. } => challenge.as_deref(),
+            Self::Owed { challenge, .. } => challenge.as_ref().map(<[u8; 16]>::as_slice),
             Self::Given => None,
         }
     }
@@ -162,21 +171,16 @@ impl<'a> Offered<'a> {
         let scheme = type_.map_or(Some(Scheme::Basic), Scheme::parse)?;
         Some(Self { scheme, data: &cred.data })
     }
+}
 
-    fn is_good(
-        &self,
-        weakest: Scheme,
-        digest: &[u8; 16],
-        nonces: &Nonces,
-        challenge: Option<&[u8]>,
-        settings: &Settings,
-    ) -> bool {
-        match self.scheme {
-            Scheme::Basic => weakest == Scheme::Basic && auth::verify_basic(self.data, digest),
-            Scheme::Md5 => candidates(nonces, challenge, settings)
-                .any(|nonce| auth::verify_md5(self.data, digest, nonce)),
-        }
-    }
+/// Which nonce a credential was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Challenge,
+    Current,
+    Previous,
+    /// None, or a special one.
+    Special,
 }
 
 /// The nonces that a credential may have been made with.
@@ -187,34 +191,29 @@ fn candidates<'a>(
     nonces: &'a Nonces,
     challenge: Option<&'a [u8]>,
     settings: &Settings,
-) -> impl Iterator<Item = &'a [u8]> {
+) -> impl Iterator<Item = (Kind, &'a [u8])> {
     let first_contact = nonces.client.is_none() && nonces.client_previous.is_none();
     let empty = first_contact.then_some(&b""[..]);
     // Four zero octets, or the text: clients differ (DM Notification 1.2, section 5.2 leaves it open).
     let special: &[&[u8]] = if settings.nonce_resync { &[&[0; 4], b"0x00000000"] } else { &[] };
+    let of = |kind| move |nonce| (kind, nonce);
     challenge
+        .map(of(Kind::Challenge))
         .into_iter()
-        .chain(nonces.client.as_deref())
-        .chain(nonces.client_previous.as_deref())
-        .chain(empty)
-        .chain(special.iter().copied())
+        .chain(nonces.client.as_deref().map(of(Kind::Current)))
+        .chain(nonces.client_previous.as_deref().map(of(Kind::Previous)))
+        .chain(empty.into_iter().chain(special.iter().copied()).map(of(Kind::Special)))
 }
 
-/// Replaces the nonces after a good credential. The one that was used now stays valid once more, as the one
-/// before; one that was used as the one before is gone for good.
-fn spend(
-    nonces: &mut Nonces,
-    challenge: Option<&[u8]>,
-    offered: &Offered<'_>,
-    digest: &[u8; 16],
-    fresh: Vec<u8>,
-) {
-    let used = challenge
-        .filter(|nonce| auth::verify_md5(offered.data, digest, nonce))
-        .map(<[u8]>::to_vec)
-        .or_else(|| nonces.client.take().filter(|nonce| auth::verify_md5(offered.data, digest, nonce)));
-    nonces.client_previous = used;
-    nonces.client = Some(fresh);
+/// The nonces after a good credential. The one that was used now stays valid once more, as the one before; one
+/// that was used as the one before is gone for good.
+fn spend(nonces: &Nonces, kind: Kind, used: &[u8], fresh: &[u8]) -> Nonces {
+    let stays = matches!(kind, Kind::Challenge | Kind::Current);
+    Nonces {
+        client: Some(fresh.to_vec()),
+        client_previous: stays.then(|| used.to_vec()),
+        server: nonces.server.clone(),
+    }
 }
 
 /// What the server's credentials are in this message.

@@ -168,7 +168,7 @@ impl ServerSession {
             Box::new(Meta {
                 format: Some("b64".into()),
                 type_: Some(chal.scheme.name().into()),
-                next_nonce: chal.next_nonce.as_deref().map(|nonce| auth::format_base64(nonce).into()),
+                next_nonce: chal.next_nonce.map(|nonce| auth::format_base64(&nonce).into()),
                 ..Meta::default()
             })
         });

@@ -371,13 +371,11 @@ impl ServerSession {
     }
 
     fn authenticate_and_handle(&mut self, settings: &Settings, input: Input<'_>) {
-        let before = input.account.map(|account| account.nonces.clone()).unwrap_or_default();
-        let mut nonces = before.clone();
         let was_given = self.record.client.is_given();
         let mut entropy = [0; 12];
         entropy.copy_from_slice(&input.entropy[..12]);
         let cred = input.message.hdr.cred.as_ref();
-        let verdict = self.record.client.judge(settings, input.account, cred, &mut nonces, &entropy);
+        let (verdict, spent) = self.record.client.judge(settings, input.account, cred, &entropy);
         self.step.hdr.code = verdict.code;
         self.step.hdr.chal = verdict.chal;
         if verdict.cut_off {
@@ -385,23 +383,38 @@ impl ServerSession {
             return self.end(Ending::Unauthenticated);
         }
         if !self.record.client.is_given() {
-            self.refuse_commands(input.message, verdict.code);
-            return;
+            return self.refuse_commands(input.message, verdict.code);
         }
         if !was_given {
             self.step.progress = true;
             self.step.events.push_back(Event::Authenticated);
         }
-        let asked = self.handle_header_status(input.message, &mut nonces);
-        if nonces != before || asked.is_some() {
-            self.step.events.push_back(Event::NoncesChanged { nonces: nonces.clone(), server_scheme: asked });
+        if let Some(account) = input.account {
+            self.prove_server(account, input.message, spent);
         }
         self.handle_commands(settings, input);
-        self.close_round(settings, input, &nonces);
+        self.close_round(settings, input);
+    }
+
+    /// Takes the device's verdict on our credentials, makes the next, and tells of nonces that changed.
+    fn prove_server(&mut self, account: &Account, message: &Message<'_>, spent: Option<Nonces>) {
+        let said = self.handle_header_status(message);
+        let mut nonces = spent;
+        if said.nonce.is_some() && said.nonce != account.nonces.server {
+            nonces.get_or_insert_with(|| account.nonces.clone()).server = said.nonce;
+        }
+        if said.asked.is_some() {
+            nonces.get_or_insert_with(|| account.nonces.clone());
+        }
+        let current = nonces.as_ref().unwrap_or(&account.nonces);
+        self.step.credential = self.record.server.credential(account.server.as_ref(), current);
+        if let Some(nonces) = nonces {
+            self.step.events.push_back(Event::NoncesChanged { nonces, server_scheme: said.asked });
+        }
     }
 
     /// After the commands of a message: what comes next.
-    fn close_round(&mut self, settings: &Settings, input: Input<'_>, nonces: &Nonces) {
+    fn close_round(&mut self, settings: &Settings, input: Input<'_>) {
         let server = input.account.and_then(|account| account.server.as_ref());
         let refused =
             self.record.server.is_challenged() && (server.is_none() || self.record.server.refusals >= 2);
@@ -417,7 +430,6 @@ impl ServerSession {
             self.step.abort = true;
             return self.end(Ending::Broken);
         }
-        self.step.credential = self.record.server.credential(server, nonces);
         if self.may_send() && self.is_idle() {
             self.step.events.push_back(Event::WantsCommands);
         }
