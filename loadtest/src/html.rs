@@ -131,7 +131,7 @@ fn plots(out: &mut String, report: &FleetReport) {
     );
     let percentiles = |curve: &[(f64, u64)]| -> Vec<(f64, f64)> {
         // The axis counts nines, so that the rare slow answers have room.
-        let nines = |percentile: f64| -((100.0 - percentile.min(99.9999)) / 100.0).log10();
+        let nines = |percentile: f64| -((100.0 - percentile) / 100.0).log10();
         curve.iter().map(|&(percentile, us)| (nines(percentile), us.max(1) as f64 / 1_000.0)).collect()
     };
     figure(

@@ -129,19 +129,27 @@ pub struct Latency {
 
 impl Latency {
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
-        const CURVE: [f64; 16] = [
-            1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999, 100.0,
-        ];
+        const CURVE: [f64; 15] =
+            [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 97.5, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999];
+        let count = histogram.len();
+        // A percentile that less than one measurement lies beyond says nothing; the largest stands where it belongs.
+        let is_meant = |percentile: &&f64| (100.0 - **percentile) / 100.0 * count as f64 >= 1.0;
+        let largest = (100.0 - 100.0 / count.max(1) as f64, histogram.max());
         let at = |quantile: f64| histogram.value_at_quantile(quantile);
         Self {
-            count: histogram.len(),
+            count,
             mean: histogram.mean(),
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
             max: histogram.max(),
-            curve: CURVE.iter().map(|&percentile| (percentile, at(percentile / 100.0))).collect(),
+            curve: CURVE
+                .iter()
+                .filter(is_meant)
+                .map(|&percentile| (percentile, at(percentile / 100.0)))
+                .chain((count > 0).then_some(largest))
+                .collect(),
         }
     }
 }
