@@ -2,7 +2,8 @@
 
 use roaring::RoaringBitmap;
 
-/// Places of ordinals, by words of 64 with a running count before each.
+/// Places of ordinals, by words of 64 with a running count before each. The store numbers devices densely, so the words
+/// from the first member to the last are about as many as the tenant's devices divided by 64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slots {
     /// The number of the first word.
