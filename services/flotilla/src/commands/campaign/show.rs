@@ -26,7 +26,6 @@ pub(super) fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
         "ID",
         "NAME",
         "STATE",
-        "VERSION",
         "MEMBERS",
         "IN FLIGHT",
         "SUCCEEDED",
