@@ -22,16 +22,8 @@ pub(super) fn list(client: &Client, format: Format) -> Result<Exit, Failure> {
         output::print_json(&campaigns)?;
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&[
-        "ID",
-        "NAME",
-        "STATE",
-        "MEMBERS",
-        "IN FLIGHT",
-        "SUCCEEDED",
-        "FAILED",
-        "STARTED",
-    ]);
+    let mut table =
+        Table::new(&["ID", "NAME", "STATE", "MEMBERS", "IN FLIGHT", "SUCCEEDED", "FAILED", "STARTED"]);
     for campaign in campaigns {
         let counts = &campaign.counts;
         table.row(vec![
