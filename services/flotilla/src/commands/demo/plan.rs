@@ -67,6 +67,11 @@ attempts_max = 5
 delay = \"1s\"
 delay_max = \"10s\"
 
+[retry.needs-user]
+attempts_max = 2
+delay = \"1s\"
+delay_max = \"10s\"
+
 [retry.device-fault]
 attempts_max = 3
 delay = \"1s\"
@@ -99,6 +104,26 @@ mod tests {
             let definition = Plan::new(devices, None).definition(u64::MAX);
             let read = campaign::Definition::parse_toml(&definition).map_err(|error| error.to_string());
             assert_eq!(read.map(|definition| definition.waves.len()), Ok(3), "{definition}");
+        }
+    }
+
+    #[test]
+    fn no_device_waits_for_long_for_another_attempt() {
+        let definition = Plan::new(1_000, None).definition(1);
+        let Ok(read) = campaign::Definition::parse_toml(&definition) else { panic!("{definition}") };
+        let retry = read.retry;
+        for rule in [
+            retry.transient,
+            retry.needs_user,
+            retry.device_fault,
+            retry.package_fault,
+            retry.refused,
+            retry.wrong_version,
+            retry.exec_lost,
+            retry.silent,
+            retry.timed_out,
+        ] {
+            assert!(rule.attempts_max == 1 || rule.delay_max.as_ms() <= 10_000, "{rule:?}");
         }
     }
 
