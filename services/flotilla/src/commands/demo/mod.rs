@@ -78,12 +78,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     Ok(if summary.ended_well { Exit::Ok } else { Exit::Error })
 }
 
-/// Ctrl-C leaves nothing behind. The server gets the same signal, and its end of our pipe besides.
+/// Ctrl-C and SIGTERM leave nothing behind. The server gets the same signal, and its end of our pipe besides.
 fn remove_on_interrupt(folder: PathBuf, keep: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("could not start the runtime")?;
     std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+        if runtime.block_on(interrupted()).is_ok() {
             if !keep {
                 // What the server still writes in this moment may stay.
                 let _ = std::fs::remove_dir_all(folder);
@@ -92,6 +92,21 @@ fn remove_on_interrupt(folder: PathBuf, keep: bool) -> Result<(), Failure> {
         }
     });
     Ok(())
+}
+
+#[cfg(unix)]
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 struct Demo<'a> {
