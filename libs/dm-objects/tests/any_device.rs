@@ -47,7 +47,7 @@ fn alert(choices: &mut Choices<'_>) -> Event {
     let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Event::Alert(DeviceAlert {
         code: 1226,
-        correlator: optional(choices.of(&["c", "c", "", "other"])),
+        correlator: optional(choices.of(&["c", "c-d", "", "other"])),
         source: optional(choices.of(&["", "FUMO", "FUMO/FwPkg/Update", "Elsewhere"])),
         type_: optional(choices.of(&TYPES)),
         format: None,
@@ -119,7 +119,8 @@ proptest! {
             events.clear();
             while let Some((tag, draft)) = agenda.poll_command() {
                 if let Draft::Exec { target, correlator, .. } = &draft {
-                    prop_assert_eq!(correlator.as_deref(), Some("c"));
+                    let own = if target.ends_with("/Download") { "c-d" } else { "c" };
+                    prop_assert_eq!(correlator.as_deref(), Some(own), "of {}", target);
                     prop_assert!(!execs.contains(target), "{} twice", target);
                     execs.push(target.clone());
                     // The stage that says so is told before anything else can happen.

@@ -9,6 +9,7 @@ use syncml::StatusCode;
 use super::{
     Agenda, Fact, FirmwareFact, FirmwareMethod, FirmwareStage, FirmwareTask,
     locate::{Locator, Next},
+    report::correlator_of,
     shown,
     work::{DevDetailReading, Nodes, Prepared, Reading, Sent, What, accepted},
 };
@@ -165,7 +166,7 @@ impl Agenda {
         self.work.confirmed = false;
         let draft = Draft::Exec {
             target: self.in_root(operation.node()).into(),
-            correlator: Some(task.correlator.clone()),
+            correlator: Some(correlator_of(task, operation)),
             data: None,
         };
         self.work.queue(What::Exec(operation), draft);

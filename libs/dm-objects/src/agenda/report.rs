@@ -26,7 +26,9 @@ impl Agenda {
             return false;
         }
         match alert.correlator.as_deref().map(str::trim).filter(|correlator| !correlator.is_empty()) {
-            Some(correlator) => correlator == task.correlator,
+            Some(correlator) => {
+                correlator.strip_suffix(DOWNLOAD_SUFFIX).unwrap_or(correlator) == task.correlator
+            }
             None => kind.is_some() && awaits_report(task) && self.is_our_source(alert.source.as_deref()),
         }
     }
@@ -60,6 +62,17 @@ impl Agenda {
                 self.advance(FirmwareStage::Reported);
             }
         }
+    }
+}
+
+/// Tells the Exec of a Download from that of the Update which follows it: each Exec has a correlator of its own.
+const DOWNLOAD_SUFFIX: &str = "-d";
+
+/// What an Exec of the task carries, and its report echoes.
+pub(super) fn correlator_of(task: &FirmwareTask, operation: Operation) -> String {
+    match operation {
+        Operation::Download => format!("{}{DOWNLOAD_SUFFIX}", task.correlator),
+        Operation::Update | Operation::DownloadAndUpdate => task.correlator.clone(),
     }
 }
 

@@ -83,6 +83,17 @@ pub(crate) fn command<'a>(draft: &'a Draft, encoding: Encoding, next_id: &mut u3
     }
 }
 
+/// SyncML 1.1 has no `Correlator`: such a device's report is known by its source and type.
+pub(crate) fn leave_out_correlators(command: &mut Command<'_>) {
+    match command {
+        Command::Exec(exec) => exec.correlator = None,
+        Command::Atomic(group) | Command::Sequence(group) => {
+            group.commands.iter_mut().for_each(leave_out_correlators);
+        }
+        _ => {}
+    }
+}
+
 fn group<'a>(
     cmd_id: Str<'a>,
     inner: &'a [(super::Tag, Draft)],

@@ -7,7 +7,7 @@ use super::{
     object::Outbound,
     outbound::{self, Piece, chunk_command, decimal},
     outstanding::{Answer, Part, Sent},
-    record::{CmdRef, Owed, OwnPackage, Ref, Waiting},
+    record::{CmdRef, Dtd, Owed, OwnPackage, Ref, Waiting},
     session::{Reply, ServerSession},
     settings::Settings,
 };
@@ -248,7 +248,11 @@ impl ServerSession {
     ) -> bool {
         let mark = writer.mark();
         let mut id = *next_id;
-        writer.push(&outbound::command(&waiting.draft, self.record.encoding, &mut id));
+        let mut command = outbound::command(&waiting.draft, self.record.encoding, &mut id);
+        if self.record.version.dtd == Dtd::V1_1 {
+            outbound::leave_out_correlators(&mut command);
+        }
+        writer.push(&command);
         let fits = writer.size_if_finished(true) <= limit;
         if !fits {
             writer.rollback(mark);
