@@ -288,11 +288,7 @@ fn check_everything(pair: &Pair, outcome: &Outcome) {
     assert_eq!(*pair.tree.leaf("Vendor/Bin").unwrap().value, [0, 1, 2, 255]);
     // SyncML 1.1 has no Correlator.
     let correlator = (pair.config.version != Version::V1_1).then(|| "c-1".to_owned());
-    assert_eq!(
-        pair.host.execs,
-        [("./FwUpdate".to_owned(), correlator, None)],
-        "an Exec runs once"
-    );
+    assert_eq!(pair.host.execs, [("./FwUpdate".to_owned(), correlator, None)], "an Exec runs once");
     assert_eq!(
         outcome.devinfo,
         ["DevInfo/DevId", "DevInfo/DmV", "DevInfo/Lang", "DevInfo/Man", "DevInfo/Mod"]

@@ -3,8 +3,8 @@
 use storage::{Embedded, embedded::Options, laws};
 
 fn store() -> (tempfile::TempDir, Embedded) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Embedded::open(dir.path(), &Options::default()).unwrap();
+    let dir = tempfile::tempdir().expect("a folder for the test");
+    let store = Embedded::open(dir.path(), &Options::default()).expect("a new store opens");
     (dir, store)
 }
 

@@ -1,5 +1,7 @@
 //! Faults are as they say: refused calls did nothing, lost answers were done.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::{sync::Arc, time::Duration};
 
 use dm_protocol::DevId;

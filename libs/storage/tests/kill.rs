@@ -3,6 +3,8 @@
 //! The test runs itself as a child that writes through all traits at once and prints each acknowledged write;
 //! the parent kills it with SIGKILL, opens the directory and looks for all that was printed.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::{
     collections::HashMap,
     env,
@@ -266,6 +268,7 @@ impl Acknowledged {
 }
 
 /// When the child is killed.
+#[derive(Clone, Copy)]
 enum Moment {
     AfterStart(Duration),
     AfterFirstWrite(Duration),

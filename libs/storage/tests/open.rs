@@ -1,5 +1,7 @@
 //! What opening a data directory checks, and what its files never show.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, ServerAuth};
