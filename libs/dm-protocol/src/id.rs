@@ -2,11 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Visitor},
+};
 
 /// The name of one management client: `./DevInfo/DevId`, which is also `SyncHdr/Source/LocURI` of its messages,
 /// such as `IMEI:490154203237518` or `urn:uuid:…`. From 1 to 128 characters, without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct DevId(Arc<str>);
 
 impl DevId {
@@ -29,6 +32,27 @@ impl DevId {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Made of the text as it is read, without a copy in between.
+impl<'de> Deserialize<'de> for DevId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = DevId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a device id")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DevId, E> {
+                Ok(DevId(text.into()))
+            }
+        }
+
+        from.deserialize_str(Text)
     }
 }
 

@@ -2,6 +2,7 @@
 //! another, keyed by ordinal, which a visit writes only when it changed.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet},
     ops::Bound,
 };
@@ -26,35 +27,35 @@ const READ_IN_PLACE_MAX: usize = 256;
 
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
-pub(super) struct AccountRecord {
+pub(super) struct AccountRecord<'a> {
     pub(super) revision: u64,
     pub(super) ordinal: u32,
     #[serde(with = "instant::option")]
     pub(super) last_seen: Option<Timestamp>,
-    pub(super) sealed: Vec<u8>,
+    pub(super) sealed: &'a [u8],
 }
 
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
-pub(super) struct InventoryRecord {
-    pub(super) id: DevId,
-    pub(super) tags: BTreeSet<String>,
+pub(super) struct InventoryRecord<'a> {
+    pub(super) id: Cow<'a, DevId>,
+    pub(super) tags: Cow<'a, BTreeSet<String>>,
     #[serde(with = "instant")]
     pub(super) added: Timestamp,
-    pub(super) inventory: Inventory,
-    pub(super) fumo_root: Option<String>,
+    pub(super) inventory: Cow<'a, Inventory>,
+    pub(super) fumo_root: Option<Cow<'a, str>>,
     #[serde(with = "instant::option")]
     pub(super) dev_detail_read: Option<Timestamp>,
 }
 
-impl InventoryRecord {
-    fn of(device: &Device) -> Self {
+impl<'a> InventoryRecord<'a> {
+    fn of(device: &'a Device) -> Self {
         Self {
-            id: device.id.clone(),
-            tags: device.tags.clone(),
+            id: Cow::Borrowed(&device.id),
+            tags: Cow::Borrowed(&device.tags),
             added: device.added,
-            inventory: device.inventory.clone(),
-            fumo_root: device.fumo_root.clone(),
+            inventory: Cow::Borrowed(&device.inventory),
+            fumo_root: device.fumo_root.as_deref().map(Cow::Borrowed),
             dev_detail_read: device.dev_detail_read,
         }
     }
@@ -72,18 +73,19 @@ impl Inner {
         let plain = Zeroizing::new(records::encode(&device.account));
         let sealed =
             self.sealer.seal(&plain, key).map_err(|error| StoreError::unavailable(operation, error))?;
-        Ok(records::encode(&AccountRecord { revision, ordinal, last_seen: device.last_seen, sealed }))
+        let last_seen = device.last_seen;
+        Ok(records::encode(&AccountRecord { revision, ordinal, last_seen, sealed: &sealed }))
     }
 
     fn unseal(
         &self,
         operation: &'static str,
         key: &[u8],
-        record: &AccountRecord,
+        record: &AccountRecord<'_>,
     ) -> Result<Account, StoreError> {
         let plain = self
             .sealer
-            .open_sealed(&record.sealed, key)
+            .open_sealed(record.sealed, key)
             .map_err(|error| StoreError::corrupt(operation, error))?;
         records::decode(operation, &plain)
     }
@@ -93,38 +95,29 @@ impl Inner {
         &self,
         operation: &'static str,
         key: &[u8],
-        account: &AccountRecord,
-        inventory: InventoryRecord,
+        account: &AccountRecord<'_>,
+        inventory: InventoryRecord<'_>,
     ) -> Result<Device, StoreError> {
         Ok(Device {
-            id: inventory.id,
+            id: inventory.id.into_owned(),
             ordinal: account.ordinal,
             account: self.unseal(operation, key, account)?,
-            tags: inventory.tags,
+            tags: inventory.tags.into_owned(),
             added: inventory.added,
             last_seen: account.last_seen,
-            inventory: inventory.inventory,
-            fumo_root: inventory.fumo_root,
+            inventory: inventory.inventory.into_owned(),
+            fumo_root: inventory.fumo_root.map(Cow::into_owned),
             dev_detail_read: inventory.dev_detail_read,
         })
-    }
-
-    fn account_record(
-        &self,
-        operation: &'static str,
-        key: &[u8],
-    ) -> Result<Option<AccountRecord>, StoreError> {
-        let stored = self.engine.read(operation, Space::Accounts, key)?;
-        stored.map(|stored| records::decode(operation, &stored)).transpose()
     }
 
     fn inventory_record(
         &self,
         operation: &'static str,
-        tenant: &[u8],
+        tenant: &TenantId,
         ordinal: u32,
-    ) -> Result<InventoryRecord, StoreError> {
-        let key = keys::with(tenant, &ordinal.to_be_bytes());
+    ) -> Result<InventoryRecord<'static>, StoreError> {
+        let key = keys::ordinal(operation, tenant, ordinal)?;
         let stored = self.engine.read(operation, Space::Inventory, &key)?.ok_or_else(|| {
             StoreError::corrupt(operation, format!("no inventory for the device of ordinal {ordinal}"))
         })?;
@@ -188,8 +181,8 @@ impl Inner {
         let mut devices = Vec::new();
         for row in self.engine.scan(operation, Space::Accounts, &prefix, from).take(limit) {
             let (key, stored) = row?;
-            let account: AccountRecord = records::decode(operation, &stored)?;
-            let inventory = self.inventory_record(operation, &prefix, account.ordinal)?;
+            let account: AccountRecord<'_> = records::decode(operation, &stored)?;
+            let inventory = self.inventory_record(operation, tenant, account.ordinal)?;
             devices.push(self.device(operation, &key, &account, inventory)?);
         }
         Ok(devices)
@@ -201,7 +194,7 @@ impl Inner {
         tenant: &TenantId,
         from: u32,
         limit: usize,
-    ) -> Result<Vec<(u32, InventoryRecord)>, StoreError> {
+    ) -> Result<Vec<(u32, InventoryRecord<'static>)>, StoreError> {
         let prefix = keys::tenant(operation, tenant)?;
         let from = keys::with(&prefix, &from.to_be_bytes());
         let rows = self.engine.scan(operation, Space::Inventory, &prefix, Bound::Included(&from));
@@ -225,9 +218,11 @@ impl Inner {
         let mut devices = Vec::new();
         for (_, inventory) in self.scan_records(operation, tenant, from, limit)? {
             let key = keys::device(operation, tenant, &inventory.id)?;
-            let account = self
-                .account_record(operation, &key)?
+            let stored = self
+                .engine
+                .read(operation, Space::Accounts, &key)?
                 .ok_or_else(|| StoreError::corrupt(operation, "a device has an inventory and no account"))?;
+            let account = records::decode(operation, &stored)?;
             devices.push(self.device(operation, &key, &account, inventory)?);
         }
         Ok(devices)
@@ -257,20 +252,22 @@ impl DeviceStore for Embedded {
     async fn load(&self, tenant: &TenantId, id: &DevId) -> Result<Option<Versioned<Device>>, StoreError> {
         const OPERATION: &str = "load device";
         let key = keys::device(OPERATION, tenant, id)?;
-        let Some(account) = self.0.account_record(OPERATION, &key)? else {
+        let Some(stored) = self.0.engine.read(OPERATION, Space::Accounts, &key)? else {
             return Ok(None);
         };
-        let tenant_key = keys::tenant(OPERATION, tenant)?;
-        let inventory = self.0.inventory_record(OPERATION, &tenant_key, account.ordinal)?;
+        let account: AccountRecord<'_> = records::decode(OPERATION, &stored)?;
+        let inventory = self.0.inventory_record(OPERATION, tenant, account.ordinal)?;
         let value = self.0.device(OPERATION, &key, &account, inventory)?;
         Ok(Some(Versioned { value, revision: Revision(account.revision) }))
     }
 
     async fn name(&self, tenant: &TenantId, ordinal: u32) -> Result<Option<DevId>, StoreError> {
         const OPERATION: &str = "find device by ordinal";
-        let key = keys::with(&keys::tenant(OPERATION, tenant)?, &ordinal.to_be_bytes());
+        let key = keys::ordinal(OPERATION, tenant, ordinal)?;
         let stored = self.0.engine.read(OPERATION, Space::Inventory, &key)?;
-        stored.map(|stored| Ok(records::decode::<InventoryRecord>(OPERATION, &stored)?.id)).transpose()
+        stored
+            .map(|stored| Ok(records::decode::<InventoryRecord<'_>>(OPERATION, &stored)?.id.into_owned()))
+            .transpose()
     }
 
     async fn put(
@@ -282,15 +279,16 @@ impl DeviceStore for Embedded {
         const OPERATION: &str = "put device";
         let key = keys::device(OPERATION, tenant, &device.id)?;
         let guard = self.0.device_locks.lock(&key).await;
-        let Some(known) = self.0.account_record(OPERATION, &key)? else {
+        let Some(stored) = self.0.engine.read(OPERATION, Space::Accounts, &key)? else {
             return Err(StoreError::conflict(OPERATION));
         };
+        let known: AccountRecord<'_> = records::decode(OPERATION, &stored)?;
         if known.revision != expected.0 {
             return Err(StoreError::conflict(OPERATION));
         }
         let revision = known.revision + 1;
         let mut batch = Batch::default();
-        let inventory_key = keys::with(&keys::tenant(OPERATION, tenant)?, &known.ordinal.to_be_bytes());
+        let inventory_key = keys::ordinal(OPERATION, tenant, known.ordinal)?;
         let inventory = records::encode(&InventoryRecord::of(device));
         let unchanged = self.0.engine.read(OPERATION, Space::Inventory, &inventory_key)?;
         if unchanged.is_none_or(|unchanged| *unchanged != *inventory) {
@@ -341,9 +339,9 @@ impl DeviceStore for Embedded {
                 .into_iter()
                 .map(|(ordinal, record)| InventoryRow {
                     ordinal,
-                    id: record.id,
-                    tags: record.tags,
-                    inventory: record.inventory,
+                    id: record.id.into_owned(),
+                    tags: record.tags.into_owned(),
+                    inventory: record.inventory.into_owned(),
                 })
                 .collect())
         };

@@ -39,6 +39,17 @@ pub(crate) fn device(
     Ok(key)
 }
 
+/// The key of what is kept under a number of the tenant's.
+pub(crate) fn ordinal(
+    operation: &'static str,
+    tenant_id: &TenantId,
+    ordinal: u32,
+) -> Result<Vec<u8>, StoreError> {
+    let mut key = tenant(operation, tenant_id)?;
+    key.extend_from_slice(&ordinal.to_be_bytes());
+    Ok(key)
+}
+
 /// A device's key and [`DEVICE_END`]: the beginning of the keys of what it has many of.
 pub(crate) fn device_end(
     operation: &'static str,

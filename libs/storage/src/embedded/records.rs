@@ -1,7 +1,7 @@
 //! Stored forms: an octet of version, then postcard. Every version that was ever written can be read for
 //! ever; `tests/golden/` has a sample of each.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
@@ -19,14 +19,22 @@ pub(crate) enum RecordError {
     Broken(#[source] postcard::Error),
 }
 
+/// Octets of most records, so that their buffer need not grow.
+const OCTETS_USUAL: usize = 192;
+
 /// A record's stored form.
 pub(crate) fn encode<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(OCTETS_USUAL);
+    stored.push(VERSION);
     // Our records have known lengths and a growing buffer under them: there is nothing to fail.
-    postcard::to_extend(record, vec![VERSION]).unwrap_or_else(|error| unreachable!("{error}"))
+    postcard::to_extend(record, stored).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
-/// A record from its stored form.
-pub(crate) fn decode<T: DeserializeOwned>(operation: &'static str, stored: &[u8]) -> Result<T, StoreError> {
+/// A record from its stored form, from which it may borrow.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(
+    operation: &'static str,
+    stored: &'a [u8],
+) -> Result<T, StoreError> {
     let record = match stored.split_first() {
         Some((&VERSION, body)) => postcard::from_bytes(body).map_err(RecordError::Broken),
         Some((&version, _)) => Err(RecordError::Version(version)),

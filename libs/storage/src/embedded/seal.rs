@@ -10,7 +10,7 @@ use std::{
 
 use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
+    aead::{Aead, AeadInPlace, Payload},
 };
 use zeroize::Zeroizing;
 
@@ -18,6 +18,9 @@ use zeroize::Zeroizing;
 const KEY_LEN: usize = 32;
 /// Octets of the nonce that stands before each sealed text. At random they never meet.
 const NONCE_LEN: usize = 24;
+
+/// Octets of the tag that stands behind it.
+const TAG_LEN: usize = 16;
 
 /// Seals and opens.
 pub(crate) struct Sealer(XChaCha20Poly1305);
@@ -46,9 +49,15 @@ impl Sealer {
     pub(crate) fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(SealError::Entropy)?;
-        let payload = Payload { msg: plain, aad: bound_to };
-        let sealed = self.0.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| SealError::Refused)?;
-        Ok([&nonce[..], &sealed].concat())
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + TAG_LEN);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = self
+            .0
+            .encrypt_in_place_detached(XNonce::from_slice(&nonce), bound_to, &mut sealed[NONCE_LEN..])
+            .map_err(|_| SealError::Refused)?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
     }
 
     pub(crate) fn open_sealed(
