@@ -13,6 +13,15 @@ use syncml::{
 const DEVICE: &str = "IMEI:350000000000006";
 const NONCE: &[u8] = b"sixteen octets..";
 
+/// What the device says of itself each time, and the server has from its last visit.
+const DEV_INFO: [(&str, &str); 5] = [
+    ("DevInfo/DevId", DEVICE),
+    ("DevInfo/Man", "Example Works"),
+    ("DevInfo/Mod", "EW-42"),
+    ("DevInfo/DmV", "1.2"),
+    ("DevInfo/Lang", "en"),
+];
+
 /// The two messages of the device, and what the server has stored when each comes.
 #[derive(Debug)]
 pub struct Visit {
@@ -75,6 +84,7 @@ impl Visit {
             message: &message,
             body,
             account: Some(&self.account),
+            dev_info: &DEV_INFO,
             entropy: [entropy; 32],
         };
         session.handle_message(&self.settings, input);
@@ -94,18 +104,12 @@ impl Visit {
 
 fn package_1(encoding: Encoding, msg_id: u32, cred: Option<&str>) -> Vec<u8> {
     let at = |uri: &'static str| Location { loc_uri: uri.into(), loc_name: None };
-    let item = |uri, value: &'static str| Item {
-        source: Some(at(uri)),
+    let item = |&(uri, value): &(&str, &'static str)| Item {
+        source: Some(Location { loc_uri: format!("./{uri}").into(), loc_name: None }),
         data: Some(Data::from(value)),
         ..Item::default()
     };
-    let items = vec![
-        item("./DevInfo/DevId", DEVICE),
-        item("./DevInfo/Man", "Example Works"),
-        item("./DevInfo/Mod", "EW-42"),
-        item("./DevInfo/DmV", "1.2"),
-        item("./DevInfo/Lang", "en"),
-    ];
+    let items = DEV_INFO.iter().map(item).collect();
     let meta = Meta { format: Some("b64".into()), type_: Some("syncml:auth-md5".into()), ..Meta::default() };
     let message = Message {
         hdr: SyncHdr {

@@ -218,9 +218,21 @@ impl Agenda {
     ///
     /// [`AgendaError::TooLarge`] beyond [`ENCODED_MAX`] octets: a correlator, URL or search root was too long.
     pub fn encode(&self) -> Result<Vec<u8>, AgendaError> {
-        let bytes = postcard::to_extend(self, vec![VERSION])?;
-        if bytes.len() > ENCODED_MAX {
-            return Err(AgendaError::TooLarge(bytes.len()));
+        self.encode_behind(Vec::with_capacity(64))
+    }
+
+    /// The same behind what `bytes` has already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agenda::encode`]; `bytes` are gone then.
+    pub fn encode_behind(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, AgendaError> {
+        let begins_at = bytes.len();
+        bytes.push(VERSION);
+        let bytes = postcard::to_extend(self, bytes)?;
+        let length = bytes.len() - begins_at;
+        if length > ENCODED_MAX {
+            return Err(AgendaError::TooLarge(length));
         }
         Ok(bytes)
     }

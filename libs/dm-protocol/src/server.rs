@@ -50,7 +50,8 @@ pub enum Event {
         /// The scheme the device asked the server to use, where it did.
         server_scheme: Option<crate::Scheme>,
     },
-    /// The device sent (part of) its DevInfo; addresses normalised (`DevInfo/DevId`).
+    /// The device sent (part of) its DevInfo; addresses normalised (`DevInfo/DevId`). What the caller said it has
+    /// ([`Input::dev_info`]) is left out, and with nothing left there is no event.
     DevInfo(Vec<(String, Leaf)>),
     /// The device sent a generic alert (1226) or a client event (1224), one event an item.
     Alert(DeviceAlert),

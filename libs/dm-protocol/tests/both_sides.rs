@@ -138,6 +138,7 @@ impl Pair {
             message: &message,
             body,
             account: Some(&account),
+            dev_info: &[],
             entropy: octets,
         };
         assert_eq!(server.handle_message(&self.settings, input), Handled::New);

@@ -33,6 +33,7 @@ fuzz_target!(|input: &[u8]| {
             message: &message,
             body,
             account: Some(&account),
+            dev_info: &[],
             entropy: [step; 32],
         };
         let handled = current.handle_message(&settings, input);

@@ -329,7 +329,7 @@ impl ServerSession {
 
     fn handle_replace(&mut self, input: Input<'_>, replace: &ItemCommand<'_>) {
         self.break_off_inbound();
-        let mut leaves = Vec::with_capacity(replace.items.len());
+        let mut leaves = Vec::new();
         let mut codes = Vec::new();
         for (index, item) in replace.items.iter().enumerate() {
             let uri = item_uri(item).map(|uri| dm_tree::normalise(uri)).unwrap_or_default();
@@ -340,6 +340,10 @@ impl ServerSession {
             }
             let meta = item.meta.as_deref().or(replace.meta.as_deref());
             let octets = transported(item.data.as_ref());
+            // Every session begins with DevInfo, and nearly always with the same.
+            if is_known(input.dev_info, uri, octets) && is_plain(meta) {
+                continue;
+            }
             leaves.push((uri.to_owned(), leaf(octets, format_of(meta), mime_of(meta), input.encoding)));
         }
         if !leaves.is_empty() {
@@ -549,6 +553,15 @@ fn item_text(item: &Item<'_>) -> Option<String> {
 
 fn format_of(meta: Option<&Meta<'_>>) -> dm_tree::Format {
     meta.and_then(|meta| meta.format.as_deref()).and_then(dm_tree::Format::parse).unwrap_or_default()
+}
+
+fn is_plain(meta: Option<&Meta<'_>>) -> bool {
+    format_of(meta) == dm_tree::Format::Chr && mime_of(meta).is_none()
+}
+
+/// Whether the caller has this value of DevInfo already.
+fn is_known(known: &[(&str, &str)], uri: &str, octets: &[u8]) -> bool {
+    known.iter().any(|(known_uri, value)| *known_uri == uri && value.as_bytes() == octets)
 }
 
 fn mime_of(meta: Option<&Meta<'_>>) -> Option<Box<str>> {

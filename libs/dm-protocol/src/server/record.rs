@@ -218,8 +218,8 @@ pub enum RecordError {
 }
 
 impl Record {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.reply.len() + 256);
+    pub(crate) fn encode_behind(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.reserve(self.reply.len() + 256);
         bytes.push(VERSION);
         // Writing into a vector cannot fail, and every field is of a kind that postcard has.
         postcard::to_extend(self, bytes).unwrap_or_default()

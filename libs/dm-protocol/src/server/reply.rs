@@ -134,7 +134,7 @@ impl ServerSession {
                 loc_uri: server_id.unwrap_or(&settings.server_uri).into(),
                 loc_name: server_id.filter(|_| cred.is_some()).map(Into::into),
             },
-            resp_uri: self.resp_uri(settings).filter(|_| !closing).map(Into::into),
+            resp_uri: if closing { None } else { self.resp_uri(settings).map(Into::into) },
             no_resp: false,
             cred: cred.map(|cred| Cred {
                 meta: Some(Box::new(Meta {
@@ -157,8 +157,7 @@ impl ServerSession {
     /// Where the device shall go on, as long as it does not.
     fn resp_uri(&self, settings: &Settings) -> Option<String> {
         let key = self.record.key?;
-        let mut uri = settings.resp_uri.clone()?;
-        uri.push_str(&format_key(key));
+        let uri = [settings.resp_uri.as_deref()?, &format_key(key)].concat();
         (uri != self.step.hdr.target).then_some(uri)
     }
 

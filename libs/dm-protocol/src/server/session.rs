@@ -112,6 +112,9 @@ pub struct Input<'a> {
     pub body: &'a [u8],
     /// The device's account as stored now; `None` for an unknown device, which is refused.
     pub account: Option<&'a Account>,
+    /// What the caller has of the device's DevInfo: normalised addresses and plain values (`chr`, no media type). What
+    /// is still the same is not told again ([`Event::DevInfo`]); empty: all is told.
+    pub dev_info: &'a [(&'a str, &'a str)],
     /// Fresh random octets, from which nonces are made.
     pub entropy: [u8; 32],
 }
@@ -303,7 +306,12 @@ impl ServerSession {
 
     /// The session as octets, between two steps: a version, then the record.
     pub fn encode(&self) -> Vec<u8> {
-        self.record.encode()
+        self.encode_behind(Vec::new())
+    }
+
+    /// The same behind what `bytes` has already.
+    pub fn encode_behind(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.record.encode_behind(bytes)
     }
 
     /// A session from its octets.

@@ -41,6 +41,7 @@ fn play(names: &[&str], mut account: Account, drafts: &[Draft]) -> Vec<(u16, Vec
             message: &message,
             body: &body,
             account: Some(&account),
+            dev_info: &[],
             entropy: [u8::try_from(index).unwrap() + 1; 32],
         };
         let handled = current.handle_message(&settings, input);

@@ -65,6 +65,35 @@ fn items_that_fare_differently_are_told_apart() {
 }
 
 #[test]
+fn only_what_changed_of_dev_info_is_told() {
+    let item = |name: &str, meta: &str, value: &str| {
+        let address = format!("<Source><LocURI>./DevInfo/{name}</LocURI></Source>");
+        format!("<Item>{address}{meta}<Data>{value}</Data></Item>")
+    };
+    let chr = "<Meta><Format xmlns='syncml:metinf'>chr</Format><Type xmlns='syncml:metinf'>text/plain</Type></Meta>";
+    let int = "<Meta><Format xmlns='syncml:metinf'>int</Format></Meta>";
+    let known = vec![("DevInfo/Man", "M"), ("DevInfo/Lang", "7"), ("", "M")];
+    let text = dm_tree::Leaf::text;
+    let number = dm_tree::Leaf { format: dm_tree::Format::Int, ..text("7") };
+    for (items, want) in [
+        ([item("Man", "", "M"), item("Lang", chr, "7")], vec![]),
+        ([item("Man", "", "N"), item("Lang", "", "7")], vec![("DevInfo/Man".into(), text("N"))]),
+        ([item("Mod", "", "M"), item("Lang", "", "7")], vec![("DevInfo/Mod".into(), text("M"))]),
+        ([item("Man", "", "M"), item("Lang", int, "7")], vec![("DevInfo/Lang".into(), number)]),
+    ] {
+        let mut bench = Bench::new(nobody_asks());
+        bench.dev_info = known.clone();
+        let answer = bench.send(1, &format!("<Replace><CmdID>1</CmdID>{}</Replace><Final/>", items.concat()));
+        assert_eq!(answer.statuses()[1..], ["1 Replace 200"], "{items:?}");
+        let told = answer.events.iter().find_map(|event| match event {
+            Event::DevInfo(leaves) => Some(leaves.clone()),
+            _ => None,
+        });
+        assert_eq!(told.unwrap_or_default(), want, "{items:?}");
+    }
+}
+
+#[test]
 fn generic_alerts_reach_the_caller_item_by_item() {
     let body = "<Alert><CmdID>1</CmdID><Data>1226</Data><Correlator>fw-1</Correlator>\
         <Item><Source><LocURI>./FwUpdate/Pkg1</LocURI></Source><Meta><Type xmlns='syncml:metinf'>Reversed-Domain-Name: org.x</Type>\

@@ -37,6 +37,8 @@ pub(crate) fn with_server(scheme: Scheme) -> Account {
 pub(crate) struct Bench {
     pub(crate) settings: Settings,
     pub(crate) account: Option<Account>,
+    /// What the caller has of DevInfo.
+    pub(crate) dev_info: Vec<(&'static str, &'static str)>,
     pub(crate) encoding: Encoding,
     pub(crate) now: Timestamp,
     /// Taken by the next WantsCommands.
@@ -61,6 +63,7 @@ impl Bench {
         Self {
             settings: Settings::default(),
             account: Some(account),
+            dev_info: Vec::new(),
             encoding: Encoding::Xml,
             now: Timestamp::from_second(1_700_000_000).unwrap(),
             drafts: VecDeque::new(),
@@ -154,6 +157,7 @@ impl Bench {
             message,
             body,
             account: self.account.as_ref(),
+            dev_info: &self.dev_info,
             entropy: [self.step; 32],
         };
         let handled = session.handle_message(&self.settings, input);

@@ -105,7 +105,8 @@ impl Server {
         };
         let entropy: [u8; 32] = std::array::from_fn(|_| self.chance.draw().to_le_bytes()[0]);
         let account = self.account.clone();
-        let input = Input { now, encoding, message: &message, body, account: Some(&account), entropy };
+        let input =
+            Input { now, encoding, message: &message, body, account: Some(&account), dev_info: &[], entropy };
         let handled = session.handle_message(&self.settings, input);
         if stored.is_none() || handled == Handled::Restarted {
             script = Some(Script::by(&mut self.chance, &mut self.next_tag, 8));

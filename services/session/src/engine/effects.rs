@@ -1,7 +1,10 @@
 //! What a step found out, folded into as few writes as it needs.
 
 use campaign::{JobEvent, Transition, View};
-use dm_objects::agenda::{Fact, FirmwareFact, FirmwareStage};
+use dm_objects::{
+    agenda::{Fact, FirmwareFact, FirmwareStage},
+    dev_info,
+};
 use dm_protocol::{Nonces, Scheme};
 use dm_tree::{Change, TreeDelta};
 use jiff::{SignedDuration, Timestamp};
@@ -133,6 +136,21 @@ impl Effects {
         }
         self.delta.push(change);
     }
+}
+
+/// What is stored of a device's DevInfo, so that the session passes over it. The name of a device that was never seen
+/// is in no tree yet.
+pub(super) fn known_dev_info(device: &Device) -> [(&str, &str); 5] {
+    let inventory = &device.inventory;
+    // An empty address is none of a device's.
+    let id = if device.last_seen.is_some() { dev_info::DEV_ID } else { "" };
+    [
+        (id, device.id.as_str()),
+        (dev_info::MAN, &inventory.maker),
+        (dev_info::MOD, &inventory.model),
+        (dev_info::DM_V, &inventory.dm_version),
+        (dev_info::LANG, &inventory.language),
+    ]
 }
 
 fn inventory_field<'a>(inventory: &'a mut Inventory, uri: &str) -> Option<&'a mut String> {

@@ -42,6 +42,9 @@ const JOB_MOVED_WAIT: Duration = Duration::from_millis(25);
 /// repetition, or the credentials that follow the challenge.
 const SHORT_KEEP: Duration = Duration::from_secs(120);
 
+/// Octets of an answer with a few commands, so that its buffer need not grow.
+const REPLY_OCTETS_USUAL: usize = 1024;
+
 /// What steps share.
 pub struct Engine {
     stores: Stores,
@@ -194,6 +197,7 @@ impl Engine {
 
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(StepError::Entropy)?;
+        let dev_info = device.as_ref().map(|device| effects::known_dev_info(&device.value));
         let handled = session.handle_message(
             &self.machine,
             Input {
@@ -202,11 +206,12 @@ impl Engine {
                 message: received.message,
                 body: received.body,
                 account: device.as_ref().map(|device| &device.value.account),
+                dev_info: dev_info.as_ref().map_or(&[], <[_; 5]>::as_slice),
                 entropy,
             },
         );
         if handled == Handled::Repeated {
-            let mut body = Vec::new();
+            let mut body = Vec::with_capacity(REPLY_OCTETS_USUAL);
             session.write_reply(&self.machine, &mut body);
             return Ok(Round::Answered(Stepped { body, result: MessageResult::Repeated }));
         }
@@ -217,7 +222,7 @@ impl Engine {
 
         let Some(Versioned { value: device, revision }) = device else {
             self.metrics.auth_failure(scheme_of(received.message), AuthReason::Unknown);
-            let mut reply = Vec::new();
+            let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
             while session.poll_event().is_some() {}
             session.write_reply(&self.machine, &mut reply);
             while session.poll_event().is_some() {}
@@ -235,7 +240,7 @@ impl Engine {
         if !step.resume(plan_anew).await? {
             return Ok(Round::JobMoved);
         }
-        let mut reply = Vec::new();
+        let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
         step.drain(&mut session).await?;
         session.write_reply(&self.machine, &mut reply);
         step.drain(&mut session).await?;
@@ -300,8 +305,8 @@ impl Engine {
             }
         }
         let Decided { key, session, plan, is_new, .. } = decided;
-        let record = record::encode(&session.encode(), plan.as_ref())
-            .map_err(|error| StepError::Record(Box::new(error)))?;
+        let record =
+            record::encode(session, plan.as_ref()).map_err(|error| StepError::Record(Box::new(error)))?;
         let is_short = session.is_over() || plan.is_none();
         let keep = if is_short { self.session_keep.min(SHORT_KEEP) } else { self.session_keep };
         if !won(self.stores.sessions.put(key, decided.expected, &record, keep).await)? {

@@ -40,12 +40,20 @@ pub(crate) enum BadRecord {
 
 /// Version; session and agenda, each behind its length in four octets, the least significant first; the job. What
 /// is absent at the end is left out.
-pub(crate) fn encode(session: &[u8], plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
-    let mut bytes = Vec::with_capacity(session.len() + 128);
+pub(crate) fn encode(session: &ServerSession, plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
+    encode_parts(|bytes| session.encode_behind(bytes), session.kept_reply().len() + 512, plan)
+}
+
+fn encode_parts(
+    session: impl FnOnce(Vec<u8>) -> Vec<u8>,
+    octets_expected: usize,
+    plan: Option<&Plan>,
+) -> Result<Vec<u8>, BadRecord> {
+    let mut bytes = Vec::with_capacity(octets_expected);
     bytes.push(VERSION);
-    append(&mut bytes, session);
+    bytes = append(bytes, |bytes| Ok(session(bytes)))?;
     if let Some(plan) = plan {
-        append(&mut bytes, &plan.agenda.encode()?);
+        bytes = append(bytes, |bytes| Ok(plan.agenda.encode_behind(bytes)?))?;
         if let Some(job) = &plan.job {
             bytes = postcard::to_extend(job, bytes)?;
         }
@@ -72,11 +80,21 @@ fn split(bytes: &[u8]) -> Result<(&[u8], Option<Plan>), BadRecord> {
     Ok((session, Some(Plan { agenda, job })))
 }
 
-fn append(bytes: &mut Vec<u8>, part: &[u8]) {
+/// Appends a part behind its length, which is known when it is written.
+fn append(
+    mut bytes: Vec<u8>,
+    write: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, BadRecord>,
+) -> Result<Vec<u8>, BadRecord> {
+    let length_at = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    let begins_at = bytes.len();
+    let mut bytes = write(bytes)?;
     // A part beyond 4 GiB cannot be: messages, agendas and the store's records are bounded far below.
-    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(part);
+    let length = u32::try_from(bytes.len().saturating_sub(begins_at)).unwrap_or(u32::MAX);
+    if let Some(place) = bytes.get_mut(length_at..begins_at) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    Ok(bytes)
 }
 
 fn part(bytes: &[u8]) -> Result<(&[u8], &[u8]), BadRecord> {
@@ -113,12 +131,16 @@ mod tests {
         Plan { agenda: Agenda::new(Known::default(), Some(task)), job }
     }
 
+    fn encode_sample(plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
+        encode_parts(|bytes| [&bytes[..], b"session"].concat(), 0, plan)
+    }
+
     #[test]
     fn a_record_comes_back_with_and_without_what_it_may_lack() {
         let whole = sample();
         let jobless = Plan { job: None, ..sample() };
         for plan in [None, Some(jobless), Some(whole)] {
-            let bytes = encode(b"session", plan.as_ref()).unwrap();
+            let bytes = encode_sample(plan.as_ref()).unwrap();
             let (session, back) = split(&bytes).unwrap();
             assert_eq!((session, back), (&b"session"[..], plan));
         }
@@ -129,7 +151,7 @@ mod tests {
     fn a_record_of_every_version_can_be_read() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session-record-1.bin");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, encode(b"session", Some(&sample())).unwrap()).unwrap();
+            std::fs::write(path, encode_sample(Some(&sample())).unwrap()).unwrap();
         }
         let bytes = std::fs::read(path).unwrap();
         assert_eq!(split(&bytes).unwrap(), (&b"session"[..], Some(sample())));
@@ -137,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_cut_or_foreign_record_is_an_error() {
-        let bytes = encode(b"session", Some(&sample())).unwrap();
+        let bytes = encode_sample(Some(&sample())).unwrap();
         // Where the agenda or the job is left out as a whole, the record is a shorter one.
         let session_end = 1 + 4 + 7;
         let agenda_end = session_end + 4 + sample().agenda.encode().unwrap().len();
