@@ -20,13 +20,14 @@ pub(crate) const SERVER_ID: &str = "dm.example.org";
 /// A device that counts what was run on it.
 #[derive(Default)]
 pub(crate) struct Counter {
-    /// By correlator.
+    /// By argument, which names the Exec.
     pub(crate) runs: BTreeMap<String, u32>,
 }
 
 impl Host for Counter {
     fn exec(&mut self, _tree: &mut Tree, exec: Exec<'_>) -> StatusCode {
-        *self.runs.entry(exec.correlator.unwrap_or_default().to_owned()).or_default() += 1;
+        let name = String::from_utf8_lossy(exec.data.unwrap_or_default());
+        *self.runs.entry(name.into_owned()).or_default() += 1;
         StatusCode::ACCEPTED
     }
 

@@ -172,8 +172,8 @@ impl Run {
     /// What ran on the device, and what it has, is what the server asked for.
     fn check_device(&mut self, tree: &dm_tree::Tree) {
         self.totals.executed = u64::try_from(self.host.runs.len()).unwrap();
-        for (correlator, runs) in &self.host.runs {
-            assert_eq!(*runs, 1, "seed {}: {correlator} ran {runs} times", self.seed);
+        for (name, runs) in &self.host.runs {
+            assert_eq!(*runs, 1, "seed {}: {name} ran {runs} times", self.seed);
         }
         for (item, value) in self.server.take_written() {
             let leaf = tree.leaf(dm_tree::normalise(&item.target));

@@ -123,8 +123,9 @@ fn draft(chance: &mut Chance, next_tag: &mut Tag, depth: u32, in_atomic: bool) -
             Draft::Get(uris.into_iter().map(Into::into).collect())
         }
         3 if !in_atomic => {
-            let correlator = Some(format!("run-{number}"));
-            Draft::Exec { target: "./Run".into(), correlator, data: None }
+            // What is counted by: SyncML 1.1 has no correlator.
+            let name = format!("run-{number}");
+            Draft::Exec { target: "./Run".into(), correlator: Some(name.clone()), data: Some(name) }
         }
         4 => Draft::Interact { code: 1101, options: String::new(), texts: vec!["Go on?".into()] },
         5 => Draft::Delete(format!("./Store/n{}", number.saturating_sub(chance.below(6) as u32)).into()),
