@@ -31,8 +31,9 @@ impl Plan {
         let poll = self.poll.as_secs().max(1);
         let in_flight_max = (self.devices / 2).clamp(50, 20_000);
         let seed = seed >> 1;
-        // A device that falls silent with an update under way ends after twice the phase: download and install.
-        let (wait, phase) = (60 + 10 * poll, 12 + 4 * poll);
+        // A device that falls silent with an update under way ends after twice the phase: download and install. One whose
+        // messages are lost again and again waits longer each time, up to half a minute, and a killed server adds to that.
+        let (wait, session, phase) = (120 + 10 * poll, 180 + 4 * poll, 60 + 4 * poll);
         format!(
             "\
 name = \"demo: firmware {VERSION}\"
@@ -57,7 +58,7 @@ silence_max_percent = 50
 
 [timers]
 wait = \"{wait}s\"
-session = \"{phase}s\"
+session = \"{session}s\"
 download = \"{phase}s\"
 install = \"{phase}s\"
 report = \"{phase}s\"
