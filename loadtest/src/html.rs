@@ -207,16 +207,20 @@ fn tables(out: &mut String, report: &FleetReport) {
     });
     table(out, "Versions by model", models);
     let notes = report.notes.iter().cloned();
-    table(out, "Beside the fleet", notes);
+    table_of(out, "wide", "Beside the fleet", notes);
     out.push_str("</section>\n");
 }
 
 fn table(out: &mut String, title: &str, rows: impl Iterator<Item = (String, String)>) {
+    table_of(out, "narrow", title, rows);
+}
+
+fn table_of(out: &mut String, class: &str, title: &str, rows: impl Iterator<Item = (String, String)>) {
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;
     }
-    let _ = writeln!(out, "<div><h2>{title}</h2>\n<table>");
+    let _ = writeln!(out, "<div class=\"{class}\"><h2>{title}</h2>\n<table>");
     for (name, value) in rows {
         let _ = writeln!(out, "<tr><td>{}</td><td>{}</td></tr>", escape(&name), escape(&value));
     }
