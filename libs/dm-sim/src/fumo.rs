@@ -1,5 +1,7 @@
 //! The firmware side of a simulated device: states, operations, reports, and a count of every Exec that came.
 
+use std::borrow::Cow;
+
 use dm_objects::fumo::{FumoEvent, FumoResult, FumoState, Operation};
 use dm_tree::Tree;
 use jiff::Timestamp;
@@ -98,12 +100,23 @@ pub struct Fumo {
     /// Orders and reports are rare, and a fleet holds many devices that have neither.
     alerts: Vec<PendingAlert>,
     execs: Vec<ExecCount>,
+    /// Of them, the one that the last Exec moved.
+    latest: Option<usize>,
+    /// Orders that came without a correlator.
+    unnamed: u16,
     order: Option<Box<Order>>,
 }
 
 impl Default for Fumo {
     fn default() -> Self {
-        Self { state: FumoState::Idle, alerts: Vec::new(), execs: Vec::new(), order: None }
+        Self {
+            state: FumoState::Idle,
+            alerts: Vec::new(),
+            execs: Vec::new(),
+            latest: None,
+            unnamed: 0,
+            order: None,
+        }
     }
 }
 
@@ -121,6 +134,11 @@ impl Fumo {
     /// Every Exec that came, by correlator and operation.
     pub fn execs(&self) -> &[ExecCount] {
         &self.execs
+    }
+
+    /// The count that the last Exec moved.
+    pub(crate) fn latest_exec(&self) -> Option<&ExecCount> {
+        self.latest.and_then(|at| self.execs.get(at))
     }
 
     /// Reports that wait for the server's 200, in their order.
@@ -155,7 +173,8 @@ impl Fumo {
             Some("DownloadAndUpdate") => Operation::DownloadAndUpdate,
             _ => return StatusCode(405),
         };
-        self.count(correlator.unwrap_or_default(), operation);
+        let name = self.name(correlator);
+        self.count(&name, operation);
         let pushed = format!("{uri}/PkgData");
         if operation == Operation::Update && tree.leaf(&pushed).is_some_and(|leaf| !leaf.value.is_empty()) {
             self.step(model, tree, FumoEvent::PackageWritten, now);
@@ -174,7 +193,7 @@ impl Fumo {
         if operation != Operation::Update && url.is_empty() {
             return StatusCode(405);
         }
-        let fate = draw(correlator.unwrap_or_default());
+        let fate = draw(&name);
         self.order = Some(Box::new(Order { operation, correlator: correlator.map(Into::into), url, fate }));
         self.enter(model, tree, next, now);
         StatusCode(202)
@@ -255,11 +274,25 @@ impl Fumo {
         });
     }
 
+    /// What an order is counted and its fate is drawn by. SyncML 1.1 has no Correlator: there an Exec that comes while
+    /// nothing runs begins another order, and one that comes while something runs is that order once more.
+    fn name<'a>(&mut self, correlator: Option<&'a str>) -> Cow<'a, str> {
+        if let Some(correlator) = correlator.filter(|correlator| !correlator.is_empty()) {
+            return correlator.into();
+        }
+        if self.order.is_none() {
+            self.unnamed = self.unnamed.saturating_add(1);
+        }
+        format!("#{}", self.unnamed).into()
+    }
+
     fn count(&mut self, correlator: &str, operation: Operation) {
-        let same = |count: &&mut ExecCount| *count.correlator == *correlator && count.operation == operation;
-        if let Some(count) = self.execs.iter_mut().find(same) {
+        let same = |count: &ExecCount| *count.correlator == *correlator && count.operation == operation;
+        self.latest = self.execs.iter().position(same);
+        if let Some(count) = self.latest.and_then(|at| self.execs.get_mut(at)) {
             count.times += 1;
         } else if self.execs.len() < EXECS_MAX {
+            self.latest = Some(self.execs.len());
             self.execs.push(ExecCount { correlator: correlator.into(), operation, times: 1 });
         }
     }
@@ -285,6 +318,23 @@ mod tests {
     fn exec(fumo: &mut Fumo, model: &Model, tree: &mut Tree, operation: Operation) -> u16 {
         let uri = format!("{}/{}", model.fumo_root, operation.node());
         fumo.handle_exec(model, tree, &uri, Some("c-1"), |_| Fate::default(), NOW).0
+    }
+
+    #[test]
+    fn without_a_correlator_an_exec_is_the_order_that_runs_or_a_new_one() {
+        let (mut fumo, model, mut tree) = device(0);
+        set_url(&mut tree, model, Operation::DownloadAndUpdate);
+        let uri = format!("{}/DownloadAndUpdate", model.fumo_root);
+        let exec = |fumo: &mut Fumo, tree: &mut Tree| {
+            fumo.handle_exec(model, tree, &uri, None, |_| Fate::default(), NOW).0
+        };
+        assert_eq!(exec(&mut fumo, &mut tree), 202);
+        assert_eq!(exec(&mut fumo, &mut tree), 405, "it runs");
+        assert_eq!(fumo.latest_exec().map(|count| count.times), Some(2), "the same order twice");
+        fumo.handle_downloaded(model, &mut tree, NOW);
+        fumo.handle_installed(model, &mut tree, Ok(Some("2.0")), NOW);
+        assert_eq!(exec(&mut fumo, &mut tree), 202);
+        assert_eq!(fumo.latest_exec().map(|count| count.times), Some(1), "another order");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One session of a simulated device: the protocol's machine, with messages that get lost, repeated and cut.
 
-use dm_objects::fumo::Operation;
 use dm_protocol::{
     Scheme,
     device::{
@@ -280,13 +279,7 @@ impl Host for SimHost<'_> {
         let draw = |correlator: &str| Fate::draw(setup.seed, number, correlator, &setup.faults);
         let uri = exec.uri.as_str();
         let code = self.fumo.handle_exec(self.model, tree, uri, exec.correlator, draw, self.now);
-        let operation = [Operation::Download, Operation::Update, Operation::DownloadAndUpdate]
-            .into_iter()
-            .find(|operation| uri.rsplit('/').next() == Some(operation.node()));
-        let count = self.fumo.execs().iter().find(|count| {
-            Some(count.operation) == operation && *count.correlator == *exec.correlator.unwrap_or_default()
-        });
-        if let Some(count) = count {
+        if let Some(count) = self.fumo.latest_exec() {
             self.notes.push(Note::Exec { operation: count.operation, times: count.times });
         }
         code

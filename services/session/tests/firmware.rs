@@ -261,6 +261,38 @@ async fn a_stop_between_the_effects_and_the_record_never_runs_an_attempt_twice()
     assert_eq!(lost_execs, 1, "only the message that is answered with the Exec can cost the attempt");
 }
 
+/// A server was killed between the two writes and never wrote the tree again, because the inventory had it already.
+#[tokio::test]
+async fn a_tree_that_could_not_be_written_is_written_with_the_repeated_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (front, plan) = start_faulty(dir.path(), FaultPlan::quiet()).await;
+    front.add_device(ID, Some(Scheme::Md5)).await;
+    let mut client = Client::new(ID, Some(Scheme::Md5), Encoding::Xml);
+    client.run(&front, "0", &[]).await;
+    let mut next = Some({
+        client.begin("1");
+        client.tree.insert("./DevInfo/Lang".to_owned(), "fr".to_owned());
+        client.package_1(&[])
+    });
+    plan.fail_next("apply to snapshot", Fault::Refused);
+    let mut failures = 0;
+    while let Some(message) = next {
+        let mut body = Vec::new();
+        syncml::encode(client.encoding, &message, &mut body);
+        let answer = front.post(&client.path, Some(client.encoding.media_type()), body.clone()).await;
+        failures += usize::from(answer.status() == 503);
+        let answer = client.repeat(&front, body).await;
+        next = client.answer(&answer.message, &[]);
+    }
+    assert_eq!(failures, 1);
+    assert_eq!(front.device(ID).await.inventory.language, "fr");
+    let (trees, tenant, id): (&dyn storage::SnapshotStore, _, _) =
+        (&front.store, TenantId::default(), DevId::parse(ID).unwrap());
+    let tree = trees.current(&tenant, &id).await.unwrap().unwrap();
+    let leaf = trees.leaf(&tenant, tree.root, "DevInfo/Lang").await.unwrap().unwrap();
+    assert_eq!(*leaf.value, *b"fr");
+}
+
 #[tokio::test]
 async fn a_record_that_was_written_and_reported_lost_is_answered_from() {
     let dir = tempfile::tempdir().unwrap();

@@ -295,9 +295,9 @@ impl Engine {
 
     async fn write_all(&self, decided: &mut Decided) -> Result<Round, StepError> {
         if let Some((revision, effects)) = &mut decided.device {
-            let (put, applied) = tokio::join!(self.put_device(*revision, effects), self.apply_delta(effects));
-            applied?;
-            if !won(put)? {
+            // The tree first: what the inventory has already is not written to the tree again.
+            self.apply_delta(effects).await?;
+            if !won(self.put_device(*revision, effects).await)? {
                 return Ok(Round::LostRace);
             }
             if !won(self.update_job(&mut decided.plan, effects).await)? {
