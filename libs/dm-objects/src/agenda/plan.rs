@@ -186,9 +186,18 @@ impl Agenda {
                 self.work.state = Reading::Unasked;
             }
         }
-        if !self.survey(false) {
+        // Of a package that lies there, only the node's children tell whether the Exec was an Update's.
+        let is_unclear =
+            task.stage == FirmwareStage::ExecSent && matches!(task.method, FirmwareMethod::Url(_));
+        if !self.survey(is_unclear) {
             self.judge(task);
         }
+    }
+
+    /// The last Exec was an Update's, for a package that was on the device already.
+    fn was_update(&self, task: &FirmwareTask) -> bool {
+        let has_both_in_one = || self.work.nodes.known().is_none_or(|nodes| nodes.download_and_update);
+        !matches!(task.method, FirmwareMethod::Url(_)) || !has_both_in_one()
     }
 
     /// What version and State tell where no report did.
@@ -214,8 +223,8 @@ impl Agenda {
             // an older one, so it is not built upon.
             Stage::DownloadExecSent if is_at_rest || state.has_package() => self.end(FirmwareFact::ExecLost),
             Stage::ExecSent if is_at_rest => self.end(FirmwareFact::ExecLost),
-            Stage::ExecSent if state.has_package() && !matches!(task.method, FirmwareMethod::Url(_)) => {
-                self.end(FirmwareFact::ExecLost);
+            Stage::ExecSent if state.has_package() && self.was_update(task) => {
+                self.end(FirmwareFact::ExecLost)
             }
             Stage::Downloading if state.has_package() => {
                 self.advance(Stage::Downloaded);

@@ -638,7 +638,12 @@ fn without_a_report_version_and_state_tell() {
         }
         let (lines, facts) = firmware(&mut device.clone(), &at("FUMO/FwPkg"), task(url(), from), &[]);
         assert_eq!(facts, want.into_iter().collect::<Vec<_>>(), "{from:?} with {state:?}");
-        assert_eq!(lines, ["> Get DevDetail/FwV", "Get FUMO/FwPkg/State"]);
+        let reads: &[&str] = if from == ExecSent {
+            &["> Get DevDetail/FwV", "Get FUMO/FwPkg", "Get FUMO/FwPkg/State"]
+        } else {
+            &["> Get DevDetail/FwV", "Get FUMO/FwPkg/State"]
+        };
+        assert_eq!(lines, reads);
         let mut device = device.with("DevDetail/FwV", TARGET);
         let (_, facts) = firmware(&mut device, &at("FUMO/FwPkg"), task(url(), from), &[]);
         assert_eq!(facts, [done(200, TARGET)], "{from:?} with {state:?} and the target's version");
@@ -647,6 +652,9 @@ fn without_a_report_version_and_state_tell() {
     let mut device = Device::intel().with("FUMO/FwPkg/State", "50");
     let (_, facts) = firmware(&mut device, &at("FUMO/FwPkg"), task(two, ExecSent), &[]);
     assert_eq!(facts, [FirmwareFact::ExecLost], "the Exec of Update never came");
+    let mut device = Device::intel().with("FUMO/FwPkg/State", "50").without("FUMO/FwPkg/DownloadAndUpdate");
+    let (_, facts) = firmware(&mut device, &at("FUMO/FwPkg"), task(url(), ExecSent), &[]);
+    assert_eq!(facts, [FirmwareFact::ExecLost], "a device that cannot do both in one had an Update's");
 }
 
 #[test]
