@@ -224,7 +224,7 @@ impl Agenda {
             Stage::DownloadExecSent if is_at_rest || state.has_package() => self.end(FirmwareFact::ExecLost),
             Stage::ExecSent if is_at_rest => self.end(FirmwareFact::ExecLost),
             Stage::ExecSent if state.has_package() && self.was_update(task) => {
-                self.end(FirmwareFact::ExecLost)
+                self.end(FirmwareFact::ExecLost);
             }
             Stage::Downloading if state.has_package() => {
                 self.advance(Stage::Downloaded);
