@@ -188,9 +188,10 @@ async fn release_jobs(store: &Embedded, devices: u64) -> Result<(), Failure> {
             Ok(Release { device, job, event })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let epoch = store.claim(&tenant(), campaign).await?;
     let began = Instant::now();
     for chunk in releases.chunks(1000) {
-        store.release(&tenant(), campaign, chunk).await?;
+        store.release(&tenant(), campaign, epoch, chunk).await?;
     }
     report("jobs released, a thousand a call", releases.len() as u64, began.elapsed());
     let began = Instant::now();

@@ -86,6 +86,15 @@ pub trait DeviceStore: Send + Sync {
     /// One device's name by ordinal.
     async fn name(&self, tenant: &TenantId, ordinal: u32) -> Result<Option<DevId>, StoreError>;
 
+    /// Names by ordinal, in the order asked for. A backend that has to travel for each asks for many at once.
+    async fn names(&self, tenant: &TenantId, ordinals: &[u32]) -> Result<Vec<Option<DevId>>, StoreError> {
+        let mut names = Vec::with_capacity(ordinals.len());
+        for &ordinal in ordinals {
+            names.push(self.name(tenant, ordinal).await?);
+        }
+        Ok(names)
+    }
+
     /// Writes a device, durably, if nobody has since `expected`. Name and ordinal do not change.
     async fn put(
         &self,
@@ -94,7 +103,7 @@ pub trait DeviceStore: Send + Sync {
         device: &Device,
     ) -> Result<Revision, StoreError>;
 
-    /// Up to `limit` devices in the order of their names, after `after`.
+    /// Up to `limit` devices after `after`, in an order of the store's own that all pages agree on.
     async fn list(
         &self,
         tenant: &TenantId,

@@ -33,9 +33,9 @@ use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
 use crate::{
-    ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, ErrorKind, InventoryRow,
-    JobStore, Release, Revision, SessionKey, SessionStore, SnapshotId, SnapshotRef, SnapshotStore,
-    StoreError, TenantId, Versioned,
+    ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, ErrorKind,
+    InventoryRow, JobStore, Release, Revision, SessionKey, SessionStore, SnapshotId, SnapshotRef,
+    SnapshotStore, StoreError, TenantId, Versioned,
 };
 
 /// What happens to a call.
@@ -292,13 +292,35 @@ impl<S: SnapshotStore + ?Sized> SnapshotStore for Faulty<S> {
 
 #[async_trait]
 impl<S: JobStore + ?Sized> JobStore for Faulty<S> {
+    async fn claim(&self, tenant: &TenantId, campaign: CampaignId) -> Result<Epoch, StoreError> {
+        self.write("claim ledger", self.inner.claim(tenant, campaign)).await
+    }
+
     async fn release(
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         releases: &[Release],
     ) -> Result<usize, StoreError> {
-        self.write("release jobs", self.inner.release(tenant, campaign, releases)).await
+        self.write("release jobs", self.inner.release(tenant, campaign, epoch, releases)).await
+    }
+
+    async fn may_have(&self, tenant: &TenantId, device: &DevId) -> Result<bool, StoreError> {
+        self.read("ask for jobs", self.inner.may_have(tenant, device)).await
+    }
+
+    async fn end_missing(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        epoch: Epoch,
+        attempt: u16,
+        events: &[JobEvent],
+    ) -> Result<(), StoreError> {
+        let ended = self.inner.end_missing(tenant, device, campaign, epoch, attempt, events);
+        self.write("end a missing job", ended).await
     }
 
     async fn pending(&self, tenant: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError> {
@@ -321,9 +343,10 @@ impl<S: JobStore + ?Sized> JobStore for Faulty<S> {
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         events: &[JobEvent],
     ) -> Result<(), StoreError> {
-        self.write("append events", self.inner.append(tenant, campaign, events)).await
+        self.write("append events", self.inner.append(tenant, campaign, epoch, events)).await
     }
 
     async fn events(

@@ -6,6 +6,10 @@ use dm_protocol::DevId;
 
 use crate::{Revision, StoreError, TenantId, Versioned};
 
+/// Who may write a campaign's ledger: each claim is above all before it, and those before it write no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
 /// A job to give to a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
@@ -18,18 +22,39 @@ pub struct Release {
 }
 
 /// Jobs and events. A job and the events of its change are written together or not at all.
+///
+/// What is written is durable when the call returns. It is *seen* soon: a released job among the device's jobs, and the
+/// events of an update in the ledger, may take the moment that another process needs to carry them there.
 #[async_trait]
 pub trait JobStore: Send + Sync {
+    /// Takes the campaign's ledger: from now on, only who holds the epoch answered may release and append.
+    ///
+    /// A caller that decides by what it has read claims first and then reads the ledger to its end; what it
+    /// writes is then never decided on less than the whole ledger.
+    async fn claim(&self, tenant: &TenantId, campaign: CampaignId) -> Result<Epoch, StoreError>;
+
     /// Gives jobs to devices and appends their events to the campaign's ledger, durably, in one step a call.
     /// A release whose campaign, device and attempt the store has seen before is left out: giving twice is
     /// giving once. Attempts of one device in one campaign grow: one that is not above the last counts as seen.
     /// Answers how many were new.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Conflict`] when someone has claimed the ledger since `epoch`; nothing was written then.
     async fn release(
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         releases: &[Release],
     ) -> Result<usize, StoreError>;
+
+    /// Whether the device may have a job: false only where [`JobStore::pending`] would surely answer none. Asked beside
+    /// the other loads of a session's first message, so that a device with nothing to do costs no further read.
+    async fn may_have(&self, tenant: &TenantId, device: &DevId) -> Result<bool, StoreError> {
+        let _ = (tenant, device);
+        Ok(true)
+    }
 
     /// The jobs that wait for or run on a device, oldest first. Empty for most devices, and cheap then.
     async fn pending(&self, tenant: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError>;
@@ -46,11 +71,34 @@ pub trait JobStore: Send + Sync {
         events: &[JobEvent],
     ) -> Result<Option<Revision>, StoreError>;
 
+    /// Ends an attempt that was released and of which the device has no job: appends `events` to the ledger, durably, and
+    /// no job of this attempt is ever seen after it.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Conflict`] when there is such a job after all, or when someone has claimed the ledger since
+    /// `epoch`; nothing was written then.
+    #[allow(clippy::too_many_arguments)] // What it is about, who says so, and what is said.
+    async fn end_missing(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        epoch: Epoch,
+        attempt: u16,
+        events: &[JobEvent],
+    ) -> Result<(), StoreError>;
+
     /// Appends events that belong to no job in flight (a retry is due, a device was skipped), durably.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Conflict`] when someone has claimed the ledger since `epoch`; nothing was written then.
     async fn append(
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         events: &[JobEvent],
     ) -> Result<(), StoreError>;
 

@@ -18,7 +18,7 @@ pub use campaigns::{CampaignRecord, CampaignStore};
 pub use device::{Device, DeviceStore, Inventory, InventoryRow};
 pub use embedded::Embedded;
 pub use error::{ErrorKind, StoreError};
-pub use jobs::{JobStore, Release};
+pub use jobs::{Epoch, JobStore, Release};
 pub use key::{Revision, SessionKey, TenantId, Versioned};
 pub use session::SessionStore;
 pub use snapshot::{SnapshotId, SnapshotRef, SnapshotStore};

@@ -130,6 +130,7 @@ async fn put_session(store: &dyn SessionStore, round: u64) {
 }
 
 async fn run_jobs(store: &dyn JobStore, round: u64) {
+    let epoch = store.claim(&tenant(), JOBS).await.unwrap();
     for number in 0.. {
         let names: Vec<String> =
             (0..RELEASED_TOGETHER).map(|it| format!("job-{round}-{number}-{it}")).collect();
@@ -147,7 +148,7 @@ async fn run_jobs(store: &dyn JobStore, round: u64) {
                 event: event(name, EventKind::Released { wave: 0, after: None }),
             })
             .collect();
-        assert_eq!(store.release(&tenant(), JOBS, &releases).await.unwrap(), names.len());
+        assert_eq!(store.release(&tenant(), JOBS, epoch, &releases).await.unwrap(), names.len());
         acknowledge("released", &[round, number]);
         let pending = store.pending(&tenant(), &dev_id(&names[0])).await.unwrap();
         let (outcome, version) = (Outcome::Succeeded, Some("2".to_owned()));

@@ -6,7 +6,7 @@ use campaign::{CampaignId, Decision, EventKind, Job, JobEvent, Outcome, Phase, P
 use dm_protocol::DevId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use storage::{ErrorKind, Release, StoreError, TenantId};
+use storage::{Epoch, ErrorKind, Release, StoreError, TenantId};
 
 use crate::Stores;
 
@@ -22,19 +22,21 @@ pub(crate) struct Carrier {
     pub(crate) stores: Stores,
     pub(crate) tenant: TenantId,
     pub(crate) id: CampaignId,
+    /// The claim that what is written stands on.
+    epoch: Epoch,
     plan: Arc<Plan>,
     /// Attempts that the ledger has in flight and that have no job, with the time that was first seen.
     missing: BTreeMap<(u32, u16), Timestamp>,
 }
 
 impl Carrier {
-    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId, plan: Plan) -> Self {
-        Self { stores, tenant, id, plan: Arc::new(plan), missing: BTreeMap::new() }
+    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId, epoch: Epoch, plan: Plan) -> Self {
+        Self { stores, tenant, id, epoch, plan: Arc::new(plan), missing: BTreeMap::new() }
     }
 
     /// Appends events about the campaign as a whole.
     pub(crate) async fn record(&self, kind: EventKind, now: Timestamp) -> Result<(), StoreError> {
-        self.stores.jobs.append(&self.tenant, self.id, &[JobEvent::campaign(now, kind)]).await
+        self.stores.jobs.append(&self.tenant, self.id, self.epoch, &[JobEvent::campaign(now, kind)]).await
     }
 
     /// Writes decisions in their order, and answers how many there was something to write for: what a session was
@@ -56,7 +58,7 @@ impl Carrier {
         let mut written = records.len() + releases.len();
         written += self.end(ends, now).await?;
         if !records.is_empty() {
-            self.stores.jobs.append(&self.tenant, self.id, &records).await?;
+            self.stores.jobs.append(&self.tenant, self.id, self.epoch, &records).await?;
         }
         self.release(releases, now).await?;
         Ok(written)
@@ -65,9 +67,11 @@ impl Carrier {
     async fn release(&self, decisions: Vec<Decision>, now: Timestamp) -> Result<(), StoreError> {
         let mut releases = Vec::with_capacity(decisions.len());
         let mut gone = Vec::new();
-        for decision in decisions {
+        let ordinals: Vec<u32> = decisions.iter().filter_map(released_ordinal).collect();
+        let names = self.stores.devices.names(&self.tenant, &ordinals).await?;
+        for (decision, name) in decisions.into_iter().zip(names) {
             let Decision::Release { ordinal, attempt, wave, after } = decision else { continue };
-            let Some(device) = self.stores.devices.name(&self.tenant, ordinal).await? else {
+            let Some(device) = name else {
                 gone.push(gone_event(ordinal, now));
                 continue;
             };
@@ -77,10 +81,10 @@ impl Carrier {
             releases.push(Release { device, job, event });
         }
         if !gone.is_empty() {
-            self.stores.jobs.append(&self.tenant, self.id, &gone).await?;
+            self.stores.jobs.append(&self.tenant, self.id, self.epoch, &gone).await?;
         }
         if !releases.is_empty() {
-            self.stores.jobs.release(&self.tenant, self.id, &releases).await?;
+            self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases).await?;
         }
         Ok(())
     }
@@ -110,7 +114,7 @@ impl Carrier {
     async fn end_one(&self, decision: &Decision, now: Timestamp) -> Result<Ending, StoreError> {
         let &Decision::End { ordinal, attempt, status, outcome } = decision else { return Ok(Ending::Moved) };
         let Some(device) = self.stores.devices.name(&self.tenant, ordinal).await? else {
-            self.stores.jobs.append(&self.tenant, self.id, &[gone_event(ordinal, now)]).await?;
+            self.stores.jobs.append(&self.tenant, self.id, self.epoch, &[gone_event(ordinal, now)]).await?;
             return Ok(Ending::Written);
         };
         let jobs = self.stores.jobs.pending(&self.tenant, &device).await?;
@@ -149,8 +153,14 @@ impl Carrier {
         tracing::warn!(ordinal, attempt, "attempt in flight has no job");
         let job = Job { campaign: self.id, ordinal, attempt, phase: Phase::Waiting, since: now };
         let events = job.end(device, outcome, None, Some("its job was lost"), &self.plan, now).events;
-        self.stores.jobs.append(&self.tenant, self.id, &events).await?;
-        Ok(Ending::Written)
+        let ended =
+            self.stores.jobs.end_missing(&self.tenant, device, self.id, self.epoch, attempt, &events).await;
+        match ended {
+            Ok(()) => Ok(Ending::Written),
+            // Its job came after all, or another owner did: the next step finds out which.
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(Ending::Moved),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -168,6 +178,10 @@ enum Ending {
 fn is_due(job: &Job, outcome: Outcome, plan: &Plan, now: Timestamp) -> bool {
     let end = plan.timer(job.phase).period.after(job.since);
     matches!(outcome, Outcome::Cancelled) || end.duration_since(now) <= CLOCK_TOLERANCE
+}
+
+fn released_ordinal(decision: &Decision) -> Option<u32> {
+    if let Decision::Release { ordinal, .. } = decision { Some(*ordinal) } else { None }
 }
 
 fn gone_event(ordinal: u32, at: Timestamp) -> JobEvent {

@@ -8,7 +8,7 @@ use std::{
 
 use campaign::{Campaign, CampaignId, EventKind, JobEvent, Run, Start, StoredState, decode_members};
 use jiff::Timestamp;
-use storage::{CampaignRecord, Revision, StoreError, TenantId, Versioned};
+use storage::{CampaignRecord, Epoch, Revision, StoreError, TenantId, Versioned};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -132,7 +132,7 @@ pub(crate) struct Owner {
 impl Owner {
     pub(crate) fn new(
         (stores, tenant, clock): (Stores, TenantId, Clock),
-        id: CampaignId,
+        (id, epoch): (CampaignId, Epoch),
         loaded: Loaded,
         commands: mpsc::Receiver<Command>,
         shutdown: CancellationToken,
@@ -142,7 +142,7 @@ impl Owner {
         Self {
             id,
             live: Arc::new(Live::new(campaign, stored.offset)),
-            carrier: Carrier::new(stores, tenant, id, plan),
+            carrier: Carrier::new(stores, tenant, id, epoch, plan),
             clock,
             created: stored.created,
             start: stored.start,

@@ -394,8 +394,10 @@ impl CampaignService {
         let Some(loaded) = loaded.map_err(|_| ServiceError::Unavailable)?? else { return Ok(()) };
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let Inner { stores, tenant, clock, shutdown, .. } = &*self.0;
+        // Before the ledger is read to its end: what is decided on it is then refused to all others.
+        let epoch = stores.jobs.claim(tenant, id).await?;
         let means = (stores.clone(), tenant.clone(), Arc::clone(clock));
-        let owner = Owner::new(means, id, loaded, inbox, shutdown.child_token());
+        let owner = Owner::new(means, (id, epoch), loaded, inbox, shutdown.child_token());
         {
             let mut owners = self.owners();
             if owners.contains_key(&id) {

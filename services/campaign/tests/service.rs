@@ -198,7 +198,8 @@ async fn an_attempt_without_a_job_comes_to_its_end_all_the_same() {
     let kind = EventKind::Released { wave: 0, after: None };
     let at = jiff::Timestamp::now();
     let event = JobEvent { device: Some(dev_id(0)), ordinal: 0, attempt: 1, at, kind };
-    place.stores.jobs.append(&support::tenant(), id, &[event]).await.unwrap();
+    let epoch = place.stores.jobs.claim(&support::tenant(), id).await.unwrap();
+    place.stores.jobs.append(&support::tenant(), id, epoch, &[event]).await.unwrap();
     service.start(id, "ann").await.unwrap();
     until(&service, id, "finished").await;
     let report = service.explain(id, &dev_id(0)).await.unwrap().unwrap();

@@ -73,7 +73,9 @@ impl Campaign {
             kind: EventKind::Released { wave: 0, after: None },
         };
         let release = Release { device, job: self.job.clone(), event };
-        assert_eq!(front.store.release(&TenantId::default(), self.id, &[release]).await.unwrap(), 1);
+        let tenant = TenantId::default();
+        let epoch = front.store.claim(&tenant, self.id).await.unwrap();
+        assert_eq!(front.store.release(&tenant, self.id, epoch, &[release]).await.unwrap(), 1);
     }
 
     async fn set_run(&self, front: &Front, run: Run) {

@@ -16,7 +16,7 @@ use super::{
     keys,
     records::{self, Number, instant},
 };
-use crate::{JobStore, Release, Revision, StoreError, TenantId, Versioned};
+use crate::{Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned};
 
 /// How long one wait for events lasts at most.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -207,13 +207,19 @@ impl Inner {
 
 #[async_trait]
 impl JobStore for Embedded {
+    async fn claim(&self, tenant: &TenantId, campaign: CampaignId) -> Result<Epoch, StoreError> {
+        Ok(self.0.claims.claim(tenant, campaign).await)
+    }
+
     async fn release(
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         releases: &[Release],
     ) -> Result<usize, StoreError> {
         const OPERATION: &str = "release jobs";
+        let _claimed = self.0.claims.hold(OPERATION, tenant, campaign, epoch).await?;
         let mut device_keys = Vec::with_capacity(releases.len());
         for release in releases {
             device_keys.push(keys::device(OPERATION, tenant, &release.device)?);
@@ -273,13 +279,42 @@ impl JobStore for Embedded {
         Ok(job.map(|_| Revision(revision)))
     }
 
+    async fn end_missing(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        epoch: Epoch,
+        attempt: u16,
+        events: &[JobEvent],
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "end a missing job";
+        let _claimed = self.0.claims.hold(OPERATION, tenant, campaign, epoch).await?;
+        let key = keys::device(OPERATION, tenant, device)?;
+        let guard = self.0.job_locks.lock(&key).await;
+        let is_there = |job: &JobRecord| job.campaign == campaign.0 && job.attempt == attempt;
+        if self.0.jobs(OPERATION, &key)?.iter().any(is_there) {
+            return Err(StoreError::conflict(OPERATION));
+        }
+        let attempt_key =
+            keys::with(&keys::campaign(OPERATION, tenant, campaign)?, device.as_str().as_bytes());
+        let last = self.0.last_attempt(OPERATION, &attempt_key)?.max(attempt);
+        let mut batch = Batch::default();
+        batch.put(Space::Attempts, attempt_key, records::encode(&Number(last.into())));
+        self.0.append_events(OPERATION, tenant, campaign, events, &mut batch)?;
+        batch.hold([guard]);
+        self.0.committer.commit(OPERATION, batch).await
+    }
+
     async fn append(
         &self,
         tenant: &TenantId,
         campaign: CampaignId,
+        epoch: Epoch,
         events: &[JobEvent],
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "append events";
+        let _claimed = self.0.claims.hold(OPERATION, tenant, campaign, epoch).await?;
         let mut batch = Batch::default();
         self.0.append_events(OPERATION, tenant, campaign, events, &mut batch)?;
         self.0.committer.commit(OPERATION, batch).await

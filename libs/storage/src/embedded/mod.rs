@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod campaigns;
+mod claims;
 mod commit;
 mod devices;
 mod engine;
@@ -19,6 +20,7 @@ mod stripes;
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
+use claims::Claims;
 use commit::Committer;
 use engine::Engine;
 use ledgers::Ledgers;
@@ -56,6 +58,7 @@ struct Inner {
     committer: Committer,
     engine: Arc<Engine>,
     ledgers: Arc<Ledgers>,
+    claims: Claims,
     sessions: Sessions,
     sealer: Sealer,
     artifact_dir: PathBuf,

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Embedded, Inner, Options, commit::Committer, engine::Engine, ledgers::Ledgers, seal::Sealer,
-    sessions::Sessions, snapshots::PageCache, stripes::Stripes,
+    Embedded, Inner, Options, claims::Claims, commit::Committer, engine::Engine, ledgers::Ledgers,
+    seal::Sealer, sessions::Sessions, snapshots::PageCache, stripes::Stripes,
 };
 
 /// The version of the data directory as a whole. Records carry versions of their own.
@@ -112,6 +112,7 @@ impl Embedded {
             artifact_dir,
             pages: PageCache::new(options.page_cache_bytes),
             device_locks: Stripes::new(4096),
+            claims: Claims::default(),
             job_locks: Stripes::new(4096),
             snapshot_locks: Stripes::new(4096),
             tenant_locks: Stripes::new(64),
