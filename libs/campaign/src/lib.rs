@@ -7,6 +7,7 @@ mod definition;
 mod event;
 mod filter;
 mod hash;
+pub mod history;
 mod job;
 mod member;
 mod outcome;
