@@ -1,0 +1,56 @@
+# Sourced by `up` and `down`: where the servers' state is, which ports they have, which of them live.
+#   FLOTILLA_DEV_DIR    state, logs and addresses (default: target/dev of this clone); remove it for empty servers
+#   FLOTILLA_DEV_PORT   the first of fifty ports (default 26000), so that several sets can run beside each other
+# shellcheck shell=bash
+
+all_servers=(redis redis-cluster kafka cassandra)
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+state=${FLOTILLA_DEV_DIR:-$repository/target/dev}
+first_port=${FLOTILLA_DEV_PORT:-26000}
+address_file=$state/servers.env
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+is_server() {
+  local name
+  for name in "${all_servers[@]}"; do [ "$name" = "$1" ] && return 0; done
+  return 1
+}
+
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A process id is used again some day, so it is kept with the time at which its process began.
+began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# spawn NAME COMMAND...: in the background, in a process group of its own (Ctrl-C is for the tests), log and id kept.
+spawn() {
+  local name=$1
+  shift
+  setsid "$@" >>"$state/$name/log" 2>&1 </dev/null 9>&- &
+  echo "$! $(began $!)" >>"$state/$name/pids"
+}
+
+# Prints those of a server's processes that still run.
+living() {
+  local pid start
+  [ -e "$state/$1/pids" ] || return 0
+  while read -r pid start; do
+    [ -n "$start" ] && [ "$(began "$pid")" = "$start" ] && echo "$pid"
+  done <"$state/$1/pids"
+  return 0
+}
+
+# The jars of one profile of the pom, fetched once for each version of the pom.
+fetch_jars() {
+  local name=$1 jars=$state/$1/jars pom=$repository/deploy/dev/servers/pom.xml
+  cmp -s "$pom" "$jars/pom.xml" && return
+  echo "fetching the jars of $name"
+  rm -rf "$jars"
+  mkdir -p "$jars"
+  mvn --quiet --batch-mode --file "$pom" --activate-profiles "$name" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$jars" || fail "could not fetch the jars of $name"
+  cp "$pom" "$jars/pom.xml"
+}
