@@ -5,6 +5,7 @@ mod html;
 mod options;
 mod plot;
 mod progress;
+pub mod proxy;
 pub mod report;
 mod roster;
 mod run;
