@@ -34,8 +34,8 @@ use tokio::io::AsyncRead;
 
 use crate::{
     ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, ErrorKind,
-    InventoryRow, JobStore, Release, Revision, SessionKey, SessionStore, SnapshotId, SnapshotRef,
-    SnapshotStore, StoreError, TenantId, Versioned,
+    InventoryRow, JobStore, Release, RequestId, RequestStore, Revision, SessionKey, SessionStore, SnapshotId,
+    SnapshotRef, SnapshotStore, StartStore, Started, StoreError, TenantId, Versioned,
 };
 
 /// What happens to a call.
@@ -445,5 +445,64 @@ impl<S: ArtifactStore + ?Sized> ArtifactStore for Faulty<S> {
         len: usize,
     ) -> Result<Vec<u8>, StoreError> {
         self.read("read artifact", self.inner.read(tenant, digest, offset, len)).await
+    }
+}
+
+#[async_trait]
+impl<S: StartStore + ?Sized> StartStore for Faulty<S> {
+    async fn last_start(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        self.read("find last start", self.inner.last_start(tenant)).await
+    }
+
+    async fn start(&self, tenant: &TenantId, number: u64) -> Result<Option<Started>, StoreError> {
+        self.read("load start", self.inner.start(tenant, number)).await
+    }
+
+    async fn append_start(&self, tenant: &TenantId, number: u64, start: &Started) -> Result<(), StoreError> {
+        self.write("append start", self.inner.append_start(tenant, number, start)).await
+    }
+}
+
+#[async_trait]
+impl<S: RequestStore + ?Sized> RequestStore for Faulty<S> {
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        campaign: CampaignId,
+        id: RequestId,
+        request: &[u8],
+    ) -> Result<(), StoreError> {
+        self.write("ask owner", self.inner.ask(tenant, campaign, id, request)).await
+    }
+
+    async fn asked(
+        &self,
+        tenant: &TenantId,
+        campaign: CampaignId,
+    ) -> Result<Vec<(RequestId, Vec<u8>)>, StoreError> {
+        self.read("read requests", self.inner.asked(tenant, campaign)).await
+    }
+
+    async fn answer(
+        &self,
+        tenant: &TenantId,
+        campaign: CampaignId,
+        id: RequestId,
+        answer: &[u8],
+    ) -> Result<(), StoreError> {
+        self.write("answer request", self.inner.answer(tenant, campaign, id, answer)).await
+    }
+
+    async fn answered(
+        &self,
+        tenant: &TenantId,
+        campaign: CampaignId,
+        id: RequestId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read("read answer", self.inner.answered(tenant, campaign, id)).await
+    }
+
+    async fn forget(&self, tenant: &TenantId, campaign: CampaignId, id: RequestId) -> Result<(), StoreError> {
+        self.write("forget request", self.inner.forget(tenant, campaign, id)).await
     }
 }

@@ -33,6 +33,18 @@ async fn keeps_the_laws_of_campaigns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_starts() {
+    let (_dir, store) = store();
+    laws::start_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_laws_of_requests() {
+    let (_dir, store) = store();
+    laws::request_store_laws(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_laws_of_snapshots() {
     let (_dir, store) = store();
     laws::snapshot_store_laws(&store).await;

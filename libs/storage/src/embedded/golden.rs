@@ -18,7 +18,9 @@ use super::{
     devices::{AccountRecord, InventoryRecord},
     jobs::{EventRecord, JobRecord},
     records::{self, Number},
+    requests::RequestRecord,
     snapshots::HeadRecord,
+    starts::StartRecord,
 };
 use crate::{Inventory, SnapshotId, merkle};
 
@@ -94,6 +96,9 @@ fn golden_records_read_as_they_were_written() {
         },
     );
     check("campaign-state", &StateRecord { revision: 2, state: vec![1, 2, 3] });
+    let start = StartRecord { campaign: 7, members: vec![1, 2], state: vec![3] };
+    check("start", &start);
+    check("request", &RequestRecord { request: vec![1, 2], answer: Some(vec![3]) });
     check("head", &HeadRecord { root: SnapshotId([9; 20]), since: at(0), seen: at(60) });
     check(
         "artifact",

@@ -13,9 +13,11 @@ mod keys;
 mod ledgers;
 mod open;
 mod records;
+mod requests;
 mod seal;
 mod sessions;
 mod snapshots;
+mod starts;
 mod stripes;
 
 use std::{fs::File, path::PathBuf, sync::Arc};

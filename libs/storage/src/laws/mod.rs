@@ -10,8 +10,10 @@ mod artifacts;
 mod campaigns;
 mod devices;
 mod jobs;
+mod requests;
 mod sessions;
 mod snapshots;
+mod starts;
 
 use std::sync::{
     Arc,
@@ -24,8 +26,10 @@ pub use devices::device_store_laws;
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, ServerAuth};
 use jiff::Timestamp;
 pub use jobs::job_store_laws;
+pub use requests::request_store_laws;
 pub use sessions::session_store_laws;
 pub use snapshots::snapshot_store_laws;
+pub use starts::start_store_laws;
 
 use crate::{Device, ErrorKind, Inventory, StoreError, TenantId};
 
