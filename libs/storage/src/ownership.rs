@@ -27,7 +27,7 @@ impl Ownership for OwnsAll {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
@@ -42,6 +42,6 @@ impl Ownership for OwnsNone {
     }
 
     async fn changed(&self) {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
