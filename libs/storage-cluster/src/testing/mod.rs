@@ -1,0 +1,8 @@
+//! The cluster's ports in memory: for tests and simulations. They read no clock and draw no lots; what is late, lost or
+//! refused is for who wraps them to say.
+
+mod blocks;
+mod rows;
+
+pub use blocks::MemoryBlocks;
+pub use rows::MemoryRows;
