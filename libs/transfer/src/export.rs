@@ -1,0 +1,227 @@
+//! Everything out of the stores, line by line.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::Write,
+};
+
+use campaign::{CampaignId, EventKind, JobEvent};
+use dm_protocol::DevId;
+use jiff::Timestamp;
+use storage::{Device, SnapshotRef};
+
+use crate::{
+    Counts, FORMAT, Seal, Side, TransferError, bound_to,
+    line::{Artifact, Campaign, DeviceLine, Events, Header, JobLine, Line, Octets, State, Tree},
+    tree::ChangeLine,
+};
+
+/// Devices read at once.
+const DEVICES: usize = 1000;
+/// Octets of a file in one line.
+const PIECE_OCTETS: usize = 192 << 10;
+/// Events in one line.
+const EVENTS: usize = 500;
+
+/// Writes everything of one side. `progress` hears of every thousand devices and every line of a ledger.
+///
+/// What changes meanwhile is in the file as it was at some moment of the export, each device and each campaign for itself; so
+/// pause campaigns first, or stop the server.
+///
+/// # Errors
+///
+/// [`TransferError`]: the file, a store, or the seal.
+pub async fn export(
+    side: &Side,
+    seal: &dyn Seal,
+    now: Timestamp,
+    out: &mut (dyn Write + Send),
+    progress: &mut (dyn FnMut(&Counts) + Send),
+) -> Result<Counts, TransferError> {
+    let mut export = Export { side, seal, out, counts: Counts::default() };
+    export.write(&Line::Header(Header { format: FORMAT, tenant: side.tenant.to_string(), written: now }))?;
+    export.artifacts().await?;
+    export.devices(progress).await?;
+    export.campaigns(progress).await?;
+    let counts = export.counts;
+    export.write(&Line::End(counts))?;
+    export.out.flush().map_err(|error| TransferError::File("write", error))?;
+    Ok(counts)
+}
+
+struct Export<'a> {
+    side: &'a Side,
+    seal: &'a dyn Seal,
+    out: &'a mut (dyn Write + Send),
+    counts: Counts,
+}
+
+impl Export<'_> {
+    fn write(&mut self, line: &Line) -> Result<(), TransferError> {
+        let failed = |error| TransferError::File("write", error);
+        serde_json::to_writer(&mut *self.out, line).map_err(|error| failed(error.into()))?;
+        self.out.write_all(b"\n").map_err(failed)
+    }
+
+    async fn artifacts(&mut self) -> Result<(), TransferError> {
+        let Side { tenant, artifacts, .. } = self.side;
+        let mut metas = artifacts.list(tenant).await?;
+        // The oldest first, so that the newest of a name stays the newest.
+        metas.reverse();
+        for meta in metas {
+            self.write(&Line::Artifact(Artifact {
+                digest: campaign::Digest(meta.digest).to_string(),
+                size: meta.size,
+                name: meta.name,
+                version: meta.version,
+                media_type: meta.media_type,
+            }))?;
+            let mut offset = 0;
+            while offset < meta.size {
+                let data = artifacts.read(tenant, &meta.digest, offset, PIECE_OCTETS).await?;
+                let read = data.len() as u64;
+                if read == 0 {
+                    return Err(
+                        storage::StoreError::corrupt("read artifact", "it ends before its size").into()
+                    );
+                }
+                self.write(&Line::Octets(Octets { offset, data }))?;
+                offset += read;
+            }
+            self.counts.artifacts += 1;
+        }
+        Ok(())
+    }
+
+    async fn devices(&mut self, progress: &mut (dyn FnMut(&Counts) + Send)) -> Result<(), TransferError> {
+        let mut from = 0;
+        loop {
+            let devices = self.side.devices.scan(&self.side.tenant, from, DEVICES).await?;
+            let Some(last) = devices.last() else { return Ok(()) };
+            from = last.ordinal + 1;
+            for device in devices {
+                let id = device.id.clone();
+                let line = self.device_line(device)?;
+                self.write(&Line::Device(Box::new(line)))?;
+                self.counts.devices += 1;
+                self.trees(&id).await?;
+            }
+            progress(&self.counts);
+        }
+    }
+
+    fn device_line(&self, device: Device) -> Result<DeviceLine, TransferError> {
+        let id = device.id.as_str().to_owned();
+        let refused = |problem| TransferError::Seal { device: id.clone(), problem };
+        let account = postcard::to_allocvec(&device.account).map_err(|error| refused(error.to_string()))?;
+        let account = self.seal.seal(&account, &bound_to(&self.side.tenant, &id)).map_err(refused)?;
+        Ok(DeviceLine {
+            id,
+            ordinal: device.ordinal,
+            account,
+            tags: device.tags,
+            added: device.added,
+            last_seen: device.last_seen,
+            inventory: device.inventory,
+            fumo_root: device.fumo_root,
+            dev_detail_read: device.dev_detail_read,
+            more: Default::default(),
+        })
+    }
+
+    /// The oldest tree whole, each later one as what changed.
+    async fn trees(&mut self, id: &DevId) -> Result<(), TransferError> {
+        let Side { tenant, snapshots, .. } = self.side;
+        let mut history = snapshots.history(tenant, id, usize::MAX).await?;
+        history.reverse();
+        let mut before: Option<SnapshotRef> = None;
+        for tree in history {
+            let changes = match before {
+                None => snapshots.read(tenant, tree.root, ".").await?,
+                Some(before) => snapshots.diff(tenant, before.root, tree.root).await?,
+            };
+            let changes = changes.into_iter().map(ChangeLine::from).collect();
+            let device = id.as_str().to_owned();
+            self.write(&Line::Tree(Tree { device, since: tree.since, seen: tree.seen, changes }))?;
+            self.counts.trees += 1;
+            before = Some(tree);
+        }
+        Ok(())
+    }
+
+    async fn campaigns(&mut self, progress: &mut (dyn FnMut(&Counts) + Send)) -> Result<(), TransferError> {
+        let Side { tenant, campaigns, .. } = self.side;
+        for listed in campaigns.list(tenant).await? {
+            let id = listed.value.id;
+            let Some(found) = campaigns.load(tenant, id).await? else { continue };
+            let record = found.value;
+            self.write(&Line::Campaign(Campaign {
+                id: id.0,
+                definition: record.definition,
+                members: record.members,
+            }))?;
+            self.jobs(id).await?;
+            self.ledger(id, progress).await?;
+            self.write(&Line::State(State { state: record.state }))?;
+            self.counts.campaigns += 1;
+        }
+        Ok(())
+    }
+
+    /// The jobs of a campaign that are in flight: the ledger says of which devices.
+    async fn jobs(&mut self, id: CampaignId) -> Result<(), TransferError> {
+        let Side { tenant, jobs, .. } = self.side;
+        let mut in_flight: HashMap<DevId, u16> = HashMap::new();
+        let mut from = 0;
+        loop {
+            let events = jobs.events(tenant, id, from, EVENTS).await?;
+            let Some(&(last, _)) = events.last() else { break };
+            for (_, event) in &events {
+                note(&mut in_flight, event);
+            }
+            from = last;
+        }
+        let devices: BTreeSet<DevId> = in_flight.into_keys().collect();
+        for device in devices {
+            let pending = jobs.pending(tenant, &device).await?;
+            for job in pending.into_iter().filter(|job| job.value.campaign == id) {
+                let device = device.as_str().to_owned();
+                self.write(&Line::Job(JobLine { device, job: job.value }))?;
+                self.counts.jobs += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ledger(
+        &mut self,
+        id: CampaignId,
+        progress: &mut (dyn FnMut(&Counts) + Send),
+    ) -> Result<(), TransferError> {
+        let Side { tenant, jobs, .. } = self.side;
+        let mut from = 0;
+        loop {
+            let events = jobs.events(tenant, id, from, EVENTS).await?;
+            let Some(&(last, _)) = events.last() else { return Ok(()) };
+            self.counts.events += events.len() as u64;
+            let events = events.into_iter().map(|(_, event)| event).collect();
+            self.write(&Line::Events(Events { from, events }))?;
+            progress(&self.counts);
+            from = last;
+        }
+    }
+}
+
+/// Which devices a ledger leaves with an attempt in flight.
+fn note(in_flight: &mut HashMap<DevId, u16>, event: &JobEvent) {
+    let Some(device) = &event.device else { return };
+    match event.kind {
+        EventKind::Released { .. } => {
+            in_flight.insert(device.clone(), event.attempt);
+        }
+        EventKind::Ended { .. } if in_flight.get(device) == Some(&event.attempt) => {
+            in_flight.remove(device);
+        }
+        _ => {}
+    }
+}

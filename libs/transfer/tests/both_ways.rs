@@ -1,0 +1,186 @@
+//! What goes out comes in again, whole, wherever it was broken off.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use campaign::{CampaignId, EventKind, Job, JobEvent, Outcome, Phase};
+use dm_objects::agenda::FirmwareStage;
+use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme};
+use dm_tree::{Change, Leaf};
+use jiff::Timestamp;
+use storage::{Device, Embedded, Inventory, Release, TenantId};
+use transfer::{Counts, Seal, Side, TransferError, export, import};
+
+/// Turns every octet over, and says what it was bound to.
+struct Turn;
+
+impl Seal for Turn {
+    fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, String> {
+        let turned: Vec<u8> = plain.iter().map(|octet| !octet).collect();
+        Ok([bound_to, &turned].concat())
+    }
+
+    fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, String> {
+        let text = sealed.strip_prefix(bound_to).ok_or("bound to something else")?;
+        Ok(text.iter().map(|octet| !octet).collect())
+    }
+}
+
+fn side(dir: &std::path::Path) -> Side {
+    let store = Arc::new(Embedded::open(dir, &storage::embedded::Options::default()).unwrap());
+    Side {
+        tenant: TenantId::default(),
+        devices: store.clone(),
+        snapshots: store.clone(),
+        jobs: store.clone(),
+        campaigns: store.clone(),
+        artifacts: store,
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::new(1_790_000_000 + second, 5).unwrap()
+}
+
+fn id(number: u32) -> DevId {
+    DevId::parse(&format!("IMEI:{number}")).unwrap()
+}
+
+fn device(number: u32) -> Device {
+    let client = ClientAuth::Password { scheme: Scheme::Md5, user: "u".into(), digest: [number as u8; 16] };
+    let nonces = Nonces { client: Some(vec![9; 16]), ..Nonces::default() };
+    Device {
+        id: id(number),
+        ordinal: number,
+        account: Account { client, server: None, nonces },
+        tags: ["lab".to_owned()].into(),
+        added: at(0),
+        last_seen: Some(at(3)),
+        inventory: Inventory { maker: "Example \"quoted\"".into(), ..Inventory::default() },
+        fumo_root: Some("FwUpdate".into()),
+        dev_detail_read: None,
+    }
+}
+
+fn event(number: u32, second: i64, kind: EventKind) -> JobEvent {
+    JobEvent { device: Some(id(number)), ordinal: number, attempt: 1, at: at(second), kind }
+}
+
+async fn fill(side: &Side) {
+    let Side { tenant, devices, snapshots, jobs, campaigns, artifacts } = side;
+    let firmware: Vec<u8> = (0..500_000_u32).map(|octet| octet as u8).collect();
+    artifacts.add(tenant, "fw", "2.0", "application/x", 1 << 20, &mut &firmware[..]).await.unwrap();
+    artifacts.add(tenant, "empty", "1", "application/x", 1 << 20, &mut &b""[..]).await.unwrap();
+    let all: Vec<Device> = (0..7).map(device).collect();
+    devices.add(tenant, &all).await.unwrap();
+    for (second, value) in [(10, "1.0"), (20, "1.1"), (30, "1.1")] {
+        let leaf = |uri: &str, value: &str| Change::Leaf { uri: uri.into(), leaf: Leaf::text(value) };
+        let changes = vec![leaf("DevDetail/FwV", value), leaf("DevInfo/Man", "Example")];
+        snapshots.apply(tenant, &id(1), at(second), &changes).await.unwrap();
+    }
+    let draft = campaign::StoredState::default().encode();
+    let first = campaigns.create(tenant, None, b"definition", &draft).await.unwrap();
+    campaigns.create(tenant, None, b"draft", &draft).await.unwrap();
+    let read = campaigns.load(tenant, first).await.unwrap().unwrap();
+    campaigns.put(tenant, first, read.revision, Some(&[7; 1000]), b"running").await.unwrap();
+    let epoch = jobs.claim(tenant, first).await.unwrap();
+    let started = JobEvent::campaign(at(40), EventKind::Started { by: "ann".into(), members: 3 });
+    jobs.append(tenant, first, epoch, &[started]).await.unwrap();
+    let releases: Vec<Release> = (0..3)
+        .map(|number| Release {
+            device: id(number),
+            job: Job { campaign: first, ordinal: number, attempt: 1, phase: Phase::Waiting, since: at(41) },
+            event: event(number, 41, EventKind::Released { wave: 0, after: None }),
+        })
+        .collect();
+    jobs.release(tenant, first, epoch, &releases).await.unwrap();
+    let revision = jobs.pending(tenant, &id(0)).await.unwrap()[0].revision;
+    let outcome = Outcome::Succeeded;
+    let ended = EventKind::Ended { outcome, version: Some("2.0".into()), detail: None, retry_at: None };
+    jobs.update(tenant, &id(0), first, revision, None, &[event(0, 42, ended)]).await.unwrap();
+    let revision = jobs.pending(tenant, &id(1)).await.unwrap()[0].revision;
+    let phase = Phase::Session(FirmwareStage::ExecSent);
+    let job = Job { phase, since: at(43), ..releases[1].job.clone() };
+    let moved = [event(1, 43, EventKind::Moved { phase })];
+    jobs.update(tenant, &id(1), first, revision, Some(&job), &moved).await.unwrap();
+}
+
+async fn out(side: &Side) -> (Vec<u8>, Counts) {
+    let mut file = Vec::new();
+    let counts = export(side, &Turn, at(99), &mut file, &mut |_| {}).await.unwrap();
+    (file, counts)
+}
+
+/// The octets of `digest` lines and the like are the same; artifacts are listed by when they were added, which differs.
+fn sorted(file: &[u8]) -> BTreeMap<&str, usize> {
+    let mut lines = BTreeMap::new();
+    for line in std::str::from_utf8(file).unwrap().lines() {
+        *lines.entry(line).or_default() += 1;
+    }
+    lines
+}
+
+#[tokio::test]
+async fn what_goes_out_comes_in_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (side(&dir.path().join("from")), side(&dir.path().join("to")));
+    fill(&from).await;
+    let (file, counts) = out(&from).await;
+    assert_eq!(counts, Counts { artifacts: 2, devices: 7, trees: 2, campaigns: 2, events: 6, jobs: 2 });
+    let taken = import(&to, &Turn, &mut &file[..], &mut |_| {}).await.unwrap();
+    assert_eq!(taken, counts);
+    let (again, _) = out(&to).await;
+    assert_eq!(sorted(&again), sorted(&file));
+    let whole = to.devices.load(&to.tenant, &id(3)).await.unwrap().unwrap().value;
+    assert_eq!(whole, device(3), "credentials and all");
+    let read = to.artifacts.list(&to.tenant).await.unwrap();
+    let firmware = read.iter().find(|meta| meta.name == "fw").unwrap();
+    let piece = to.artifacts.read(&to.tenant, &firmware.digest, 400_000, 3).await.unwrap();
+    assert_eq!(piece, [128, 129, 130]);
+    import(&to, &Turn, &mut &file[..], &mut |_| {}).await.unwrap();
+    assert_eq!(sorted(&out(&to).await.0), sorted(&file), "an import done twice is done once");
+}
+
+#[tokio::test]
+async fn an_import_goes_on_wherever_it_was_broken_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = side(&dir.path().join("from"));
+    fill(&from).await;
+    let (file, counts) = out(&from).await;
+    let ends: Vec<usize> =
+        file.iter().enumerate().filter(|(_, octet)| **octet == b'\n').map(|(at, _)| at + 1).collect();
+    let to = side(&dir.path().join("to"));
+    for end in &ends[..ends.len() - 1] {
+        let broken = import(&to, &Turn, &mut &file[..*end], &mut |_| {}).await.unwrap_err();
+        assert!(broken.to_string().contains("not whole"), "{broken}");
+        let cut = import(&to, &Turn, &mut &file[..*end - 2], &mut |_| {}).await.unwrap_err();
+        assert!(matches!(cut, TransferError::Line { .. }), "{cut:?}");
+    }
+    assert_eq!(import(&to, &Turn, &mut &file[..], &mut |_| {}).await.unwrap(), counts);
+    assert_eq!(sorted(&out(&to).await.0), sorted(&file));
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_by_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = side(&dir.path().join("from"));
+    fill(&from).await;
+    let file = String::from_utf8(out(&from).await.0).unwrap();
+    let to = side(&dir.path().join("to"));
+    to.devices.add(&to.tenant, &[device(5)]).await.unwrap();
+    let refused = import(&to, &Turn, &mut file.as_bytes(), &mut |_| {}).await.unwrap_err();
+    assert!(
+        matches!(refused, TransferError::Differs { .. }) && refused.to_string().contains("IMEI:5"),
+        "{refused}"
+    );
+    let empty = side(&dir.path().join("empty"));
+    for (wrong, claim) in [
+        (file.replace("\"format\":1", "\"format\":2"), "line 1: expected form 1"),
+        (file.replacen("\"ordinal\":0", "\"ordinal\":1", 1), "expected the device of ordinal 0"),
+        (file.replace("\"events\":6", "\"events\":7"), "the file says"),
+        (file.lines().skip(1).collect::<Vec<_>>().join("\n"), "expected the header"),
+    ] {
+        let refused = import(&empty, &Turn, &mut wrong.as_bytes(), &mut |_| {}).await.unwrap_err();
+        assert!(refused.to_string().contains(claim), "{claim}: {refused}");
+    }
+    assert!(empty.campaigns.load(&empty.tenant, CampaignId(1)).await.unwrap().is_some());
+}
