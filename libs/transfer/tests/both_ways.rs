@@ -1,5 +1,7 @@
 //! What goes out comes in again, whole, wherever it was broken off.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use campaign::{CampaignId, EventKind, Job, JobEvent, Outcome, Phase};
