@@ -2,6 +2,7 @@
 
 mod artifact;
 mod campaigns;
+mod collect;
 mod device;
 pub mod embedded;
 mod error;
@@ -18,6 +19,7 @@ mod starts;
 
 pub use artifact::{ArtifactMeta, ArtifactStore};
 pub use campaigns::{CampaignRecord, CampaignStore};
+pub use collect::{Collected, Collection, Collector};
 pub use device::{Device, DeviceStore, Inventory, InventoryRow};
 pub use embedded::Embedded;
 pub use error::{ErrorKind, StoreError};

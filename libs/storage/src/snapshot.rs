@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use dm_protocol::DevId;
 use dm_tree::{Leaf, TreeDelta};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{StoreError, TenantId};
@@ -25,6 +25,25 @@ pub struct SnapshotRef {
     /// When it was last seen to be so.
     pub seen: Timestamp,
 }
+
+impl SnapshotRef {
+    /// The tree of a device at `at`, when it was `before` and is that of `root` now.
+    #[must_use]
+    pub fn after(before: Option<Self>, root: SnapshotId, at: Timestamp) -> Self {
+        let Some(before) = before else { return Self { root, since: at, seen: at } };
+        // Clocks go back; a tree's time does not.
+        let at = at.max(before.seen);
+        if before.root == root {
+            return Self { seen: at, ..before };
+        }
+        // Two trees of one device never begin at the same instant: the earlier could not be found again.
+        let next = before.since.checked_add(NANOSECOND).unwrap_or(before.since);
+        let since = at.max(next);
+        Self { root, since, seen: since }
+    }
+}
+
+const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
 
 /// Tree snapshots by device and time.
 #[async_trait]

@@ -31,7 +31,7 @@ use seal::Sealer;
 use sessions::Sessions;
 use stripes::Stripes;
 
-use crate::StoreError;
+use crate::{StoreError, merkle::PageCache};
 
 /// What can be set about the embedded backend.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ struct Inner {
     sessions: Sessions,
     sealer: Sealer,
     artifact_dir: PathBuf,
-    pages: snapshots::PageCache,
+    pages: PageCache,
     device_locks: Stripes,
     job_locks: Stripes,
     snapshot_locks: Stripes,

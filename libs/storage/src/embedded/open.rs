@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     Embedded, Inner, Options, claims::Claims, commit::Committer, engine::Engine, ledgers::Ledgers,
-    seal::Sealer, sessions::Sessions, snapshots::PageCache, stripes::Stripes,
+    seal::Sealer, sessions::Sessions, stripes::Stripes,
 };
+use crate::merkle::PageCache;
 
 /// The version of the data directory as a whole. Records carry versions of their own.
 const FORMAT: u32 = 1;

@@ -7,8 +7,7 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use dm_protocol::DevId;
 use dm_tree::{Leaf, TreeDelta};
-use jiff::{SignedDuration, Timestamp};
-pub(super) use pages::PageCache;
+use jiff::Timestamp;
 use pages::TenantPages;
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +45,6 @@ impl From<SnapshotRef> for HeadRecord {
     }
 }
 
-const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
-
 /// Orders instants as octets: the sign bit turned, then big-endian.
 fn instant_key(at: Timestamp) -> [u8; 12] {
     let mut key = [0; 12];
@@ -82,19 +79,8 @@ impl Inner {
         let pages = self.pages(operation, tenant)?;
         let applied = merkle::apply(&pages, before.map(|before| before.root), delta, &Limits::default())
             .map_err(|error| error.into_store_error(operation))?;
-        // Clocks go back; a tree's time does not.
-        let at = before.map_or(at, |before| at.max(before.seen));
+        let head = SnapshotRef::after(before, applied.root, at);
         let mut batch = Batch::default();
-        let head = match before {
-            Some(before) if before.root == applied.root => SnapshotRef { seen: at, ..before },
-            // Two trees of one device never begin at the same instant: the earlier could not be found again.
-            Some(before) => {
-                let after = before.since.checked_add(NANOSECOND).unwrap_or(before.since);
-                let since = at.max(after);
-                SnapshotRef { root: applied.root, since, seen: since }
-            }
-            None => SnapshotRef { root: applied.root, since: at, seen: at },
-        };
         for page in &applied.pages {
             pages.store(page, &mut batch)?;
         }

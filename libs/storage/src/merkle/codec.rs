@@ -127,6 +127,34 @@ pub(super) fn decode_page(octets: &[u8]) -> Result<Interior, MerkleError> {
     if reader.at == octets.len() { Ok(interior) } else { Err(reader.broken("the end of the page")) }
 }
 
+/// The pages that a page names: subtrees, and large values.
+///
+/// # Errors
+///
+/// [`MerkleError::Broken`]
+pub fn refs(octets: &[u8]) -> Result<Vec<SnapshotId>, MerkleError> {
+    let mut refs = Vec::new();
+    if octets.first() != Some(&VALUE) {
+        refs_of_interior(&decode_page(octets)?, &mut refs);
+    }
+    Ok(refs)
+}
+
+pub(super) fn refs_of_node(node: &Node, refs: &mut Vec<SnapshotId>) {
+    match node {
+        Node::Interior(interior) => refs_of_interior(interior, refs),
+        Node::Page(page) => refs.push(page.id),
+        Node::Leaf(StoredLeaf { value: Value::Page { id, .. }, .. }) => refs.push(*id),
+        Node::Leaf(_) => {}
+    }
+}
+
+fn refs_of_interior(interior: &Interior, refs: &mut Vec<SnapshotId>) {
+    for node in interior.children.values() {
+        refs_of_node(node, refs);
+    }
+}
+
 struct Reader<'a> {
     octets: &'a [u8],
     at: usize,

@@ -10,9 +10,11 @@
 //! is stored as what it adds to one much like it ([`pack`]).
 //!
 //! Nothing here does I/O by itself: pages come through [`Pages`] and new ones are handed back, so every backend
-//! uses the same tree.
+//! uses the same tree. Where pages come over a network, [`ahead`] fetches them first.
 
+pub mod ahead;
 mod apply;
+mod cache;
 mod codec;
 mod diff;
 mod node;
@@ -22,6 +24,8 @@ mod read;
 mod tests;
 
 pub use apply::{Applied, NewPage, apply};
+pub use cache::PageCache;
+pub use codec::refs;
 pub use diff::diff;
 pub use read::{leaf, read};
 

@@ -35,7 +35,7 @@ pub fn read(pages: &dyn Pages, root: SnapshotId, uri: &str) -> Result<TreeDelta,
     Ok(delta)
 }
 
-fn find(pages: &dyn Pages, root: SnapshotId, uri: &str) -> Result<Option<Node>, MerkleError> {
+pub(super) fn find(pages: &dyn Pages, root: SnapshotId, uri: &str) -> Result<Option<Node>, MerkleError> {
     let mut node = Node::Interior(Interior::load(pages, root)?);
     for name in names(uri)? {
         let child = match node.as_interior_mut(pages)? {

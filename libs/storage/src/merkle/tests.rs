@@ -1,6 +1,7 @@
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
 };
 
 use dm_tree::{Change, Format, Leaf, TreeDelta};
@@ -134,6 +135,83 @@ fn a_page_is_read_back_from_what_it_adds_to_its_base() {
     assert_eq!(pack::delta(&unlike, id, &base), None, "what is unlike its base is stored whole");
 }
 
+/// Pages behind a network: every fetch is one round trip.
+struct Remote(Mutex<(BTreeMap<SnapshotId, Arc<[u8]>>, usize)>);
+
+#[async_trait::async_trait]
+impl ahead::FetchPages for Remote {
+    async fn fetch(&self, ids: &[SnapshotId]) -> Result<Vec<(SnapshotId, Arc<[u8]>)>, StoreError> {
+        let mut remote = self.0.lock().unwrap();
+        remote.1 += 1;
+        Ok(ids.iter().filter_map(|id| Some((*id, Arc::clone(remote.0.get(id)?)))).collect())
+    }
+}
+
+impl Remote {
+    fn of(store: &Memory) -> Self {
+        let pages = store.pages.borrow();
+        Self(Mutex::new((pages.iter().map(|(id, octets)| (*id, octets.as_slice().into())).collect(), 0)))
+    }
+
+    /// Round trips since the last call.
+    fn trips(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().1)
+    }
+}
+
+/// Runs what waits for nothing.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_fetch_ahead_is_one_round_trip_a_level() {
+    let store = Memory::default();
+    let (from, _) = store.apply(None, &large_tree());
+    let changes: TreeDelta = (0..10).map(|branch| put(&format!("A/B{branch}/leaf7"), "another")).collect();
+    let (to, _) = store.apply(Some(from), &changes);
+    let remote = Remote::of(&store);
+    let applied = now(ahead::apply(&remote, Some(from), &changes, &Limits::default())).unwrap();
+    assert_eq!(applied.root, to);
+    assert!(remote.trips() <= 3, "ten branches are fetched together");
+    assert_eq!(now(ahead::read(&remote, to, ".")).unwrap(), read(&store, to, ".").unwrap());
+    assert!(remote.trips() <= 3);
+    assert_eq!(now(ahead::diff(&remote, from, to)).unwrap(), changes);
+    assert!(remote.trips() <= 3);
+    assert_eq!(now(ahead::leaf(&remote, to, "A/B3/leaf7")).unwrap(), leaf(&store, to, "A/B3/leaf7").unwrap());
+    assert!(remote.trips() <= 3);
+}
+
+#[test]
+fn what_is_answered_to_be_stored_is_what_the_tree_before_lacks() {
+    let store = Memory::default();
+    let (root, _) = store.apply(None, &large_tree());
+    let remote = Remote::of(&store);
+    let change = [put("A/B3/leaf7", "another")];
+    let applied = now(ahead::apply(&remote, Some(root), &change, &Limits::default())).unwrap();
+    assert!(applied.pages.len() <= 3, "{} pages for one leaf", applied.pages.len());
+    // A tree made anew names all of its pages, also those that are there.
+    let again = now(ahead::apply(&remote, None, &large_tree(), &Limits::default())).unwrap();
+    assert!(again.pages.len() > 10);
+    let known: BTreeSet<SnapshotId> = applied.pages.iter().map(|page| page.id).collect();
+    for page in &applied.pages {
+        for id in refs(&page.octets).unwrap() {
+            assert!(
+                known.contains(&id) || store.pages.borrow().contains_key(&id),
+                "a page names none but known"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_not_there_is_asked_for_once() {
+    let remote = Remote::of(&Memory::default());
+    let error = now(ahead::read(&remote, SnapshotId([7; 20]), ".")).unwrap_err();
+    assert!(matches!(error, MerkleError::Missing(SnapshotId([7, ..]))), "{error}");
+    assert_eq!(remote.trips(), 1);
+}
+
 /// The tree as the plainest thing that could be: leaves and interior nodes by address.
 type Model = BTreeMap<Vec<String>, Option<Vec<u8>>>;
 
@@ -230,9 +308,18 @@ proptest! {
             prop_assert_eq!(store.apply(None, &tree).0, root);
             roots.push(root);
         }
+        let remote = Remote::of(&store);
+        let mut before = None;
+        for (delta, root) in deltas.iter().zip(&roots) {
+            let applied = now(ahead::apply(&remote, before, delta, &Limits::default())).unwrap();
+            prop_assert_eq!(applied.root, *root);
+            prop_assert_eq!(now(ahead::read(&remote, *root, "a")).unwrap(), read(&store, *root, "a").unwrap());
+            before = Some(*root);
+        }
         for from in &roots {
             for to in &roots {
                 let difference = diff(&store, *from, *to).unwrap();
+                prop_assert_eq!(&now(ahead::diff(&remote, *from, *to)).unwrap(), &difference);
                 prop_assert_eq!(store.apply(Some(*from), &difference).0, *to);
             }
         }

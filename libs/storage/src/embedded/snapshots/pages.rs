@@ -1,9 +1,6 @@
 //! Pages in the engine, whole or by a base, and the bases that are used again and again in memory.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use crate::{
     SnapshotId, StoreError,
@@ -12,7 +9,7 @@ use crate::{
         engine::{Engine, Space},
     },
     merkle::{
-        NewPage, Pages,
+        NewPage, PageCache, Pages,
         pack::{self, Stored},
     },
 };
@@ -21,54 +18,6 @@ use crate::{
 const PAGE: u8 = 0;
 /// What stands after the tenant in the key of a likeness, whose record is the id of a base.
 const LIKENESS: u8 = 1;
-
-/// Bases by tenant and id. Two generations: what is used moves to the young one, and when that is full the
-/// old one is forgotten whole.
-pub(crate) struct PageCache {
-    bytes_max: usize,
-    generations: Mutex<Generations>,
-}
-
-type Cached = HashMap<Vec<u8>, Arc<[u8]>>;
-
-#[derive(Default)]
-struct Generations {
-    young: Cached,
-    old: Cached,
-    young_bytes: usize,
-}
-
-impl PageCache {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, generations: Mutex::default() }
-    }
-
-    fn find(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(octets) = generations.young.get(key) {
-            return Some(Arc::clone(octets));
-        }
-        let (key, octets) = generations.old.remove_entry(key)?;
-        generations.keep(key, Arc::clone(&octets), self.bytes_max);
-        Some(octets)
-    }
-
-    fn keep(&self, key: Vec<u8>, octets: Arc<[u8]>) {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        generations.keep(key, octets, self.bytes_max);
-    }
-}
-
-impl Generations {
-    fn keep(&mut self, key: Vec<u8>, octets: Arc<[u8]>, bytes_max: usize) {
-        if self.young_bytes + octets.len() > bytes_max / 2 {
-            self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
-        }
-        self.young_bytes += octets.len();
-        self.young.insert(key, octets);
-    }
-}
 
 /// A page that others are stored by, and its octets.
 type Base = (SnapshotId, Arc<[u8]>);
