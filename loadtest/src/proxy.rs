@@ -1,9 +1,18 @@
 //! A TCP proxy that makes a link bad: it cuts, delays or swallows what goes through, as it is told while it runs.
 //!
 //! One stands on each link between Flotilla and a server while a history is checked. What it does is what networks do: no
-//! octet is ever changed or put in another order.
+//! octet is ever changed or put in another order. Before several front-ends it deals connections out in turn, and passes over
+//! those that take none, as the load balancer of a cluster would.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,17 +52,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on `listen` and carries to `upstream`, in fair weather.
+    /// Listens on `listen` and carries each connection to the next of `upstreams` that takes it, in fair weather.
     ///
     /// # Errors
     ///
     /// When the address cannot be listened on.
-    pub async fn start(listen: SocketAddr, upstream: SocketAddr) -> io::Result<Self> {
+    pub async fn start(listen: SocketAddr, upstreams: Vec<SocketAddr>) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::Fair);
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, upstream, seen, stop.clone()));
+        let upstreams = Arc::new(Upstreams { addresses: upstreams, next: AtomicUsize::new(0) });
+        tokio::spawn(serve(listener, upstreams, seen, stop.clone()));
         Ok(Self { address, weather, _stop: stop.drop_guard() })
     }
 
@@ -68,9 +78,28 @@ impl Proxy {
     }
 }
 
+/// Where connections go.
+struct Upstreams {
+    addresses: Vec<SocketAddr>,
+    next: AtomicUsize,
+}
+
+impl Upstreams {
+    async fn connect(&self) -> Option<TcpStream> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let count = self.addresses.len();
+        for address in self.addresses.iter().cycle().skip(turn % count.max(1)).take(count) {
+            if let Ok(stream) = TcpStream::connect(address).await {
+                return Some(stream);
+            }
+        }
+        None
+    }
+}
+
 async fn serve(
     listener: TcpListener,
-    upstream: SocketAddr,
+    upstreams: Arc<Upstreams>,
     weather: watch::Receiver<Weather>,
     stop: CancellationToken,
 ) {
@@ -84,7 +113,7 @@ async fn serve(
                 // A connection that could not be taken has broken already.
                 let Ok((device, _)) = accepted else { continue };
                 if *weather.borrow() != Weather::Cut {
-                    links.spawn(link(device, upstream, weather.clone()));
+                    links.spawn(link(device, Arc::clone(&upstreams), weather.clone()));
                 }
             }
         }
@@ -92,8 +121,8 @@ async fn serve(
 }
 
 /// One connection, both ways. It ends as a whole when either way has ended.
-async fn link(client: TcpStream, upstream: SocketAddr, weather: watch::Receiver<Weather>) {
-    let Ok(server) = TcpStream::connect(upstream).await else { return };
+async fn link(client: TcpStream, upstreams: Arc<Upstreams>, weather: watch::Receiver<Weather>) {
+    let Some(server) = upstreams.connect().await else { return };
     // Small messages must not wait for each other here: that would be weather too.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
@@ -148,7 +177,7 @@ mod tests {
     }
 
     async fn proxy() -> Proxy {
-        Proxy::start("127.0.0.1:0".parse().unwrap(), echo().await).await.unwrap()
+        Proxy::start("127.0.0.1:0".parse().unwrap(), vec![echo().await]).await.unwrap()
     }
 
     async fn say(stream: &mut TcpStream, word: &[u8]) -> io::Result<Vec<u8>> {
@@ -206,5 +235,36 @@ mod tests {
         assert!(tokio::time::timeout(SOON, stream.read_exact(&mut heard)).await.is_err());
         stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"late");
+    }
+
+    #[tokio::test]
+    async fn connections_go_round_and_pass_over_an_upstream_that_is_gone() {
+        /// A server that says its name and closes.
+        async fn named(name: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let task = tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    stream.write_all(name).await.unwrap();
+                }
+            });
+            (address, task)
+        }
+        async fn ask(proxy: &Proxy) -> Vec<u8> {
+            let mut heard = Vec::new();
+            let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+            stream.read_to_end(&mut heard).await.unwrap();
+            heard
+        }
+        let ((one, first), (two, _second)) = (named(b"one").await, named(b"two").await);
+        let proxy = Proxy::start("127.0.0.1:0".parse().unwrap(), vec![one, two]).await.unwrap();
+        let mut heard = vec![ask(&proxy).await, ask(&proxy).await];
+        heard.sort();
+        assert_eq!(heard, [b"one", b"two"]);
+        first.abort();
+        let _ = first.await;
+        for _ in 0..3 {
+            assert_eq!(ask(&proxy).await, b"two");
+        }
     }
 }
