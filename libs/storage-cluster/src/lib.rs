@@ -2,6 +2,7 @@
 
 pub mod job_rows;
 pub mod ledger_blocks;
+pub mod payload;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod topics;

@@ -18,6 +18,26 @@ pub enum Topic {
     Dead,
 }
 
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Jobs, Self::Triggers, Self::Events, Self::Dead];
+
+    /// Its name, without the prefix.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jobs => "dm.jobs",
+            Self::Triggers => "dm.triggers",
+            Self::Events => "dm.events",
+            Self::Dead => "dm.dead",
+        }
+    }
+
+    /// The topic of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.name() == name)
+    }
+}
+
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -49,7 +69,14 @@ pub struct Incoming {
 /// Publishes.
 #[async_trait]
 pub trait Publisher: Send + Sync {
-    /// Publishes messages in their order; when it returns, all are durable. An error may leave some published.
+    /// Publishes messages in their order; when it returns, all are durable. An error may leave some published, also some
+    /// that come after one that was not: who publishes all of them again says some twice, and none too little.
+    ///
+    /// # Errors
+    ///
+    /// [`storage::ErrorKind::Unavailable`]: the log is away, or too much waits to be published.
+    /// [`storage::ErrorKind::TimedOut`]: it is not known whether they were. [`storage::ErrorKind::TooLarge`]: no message
+    /// may be so large. [`storage::ErrorKind::Missing`]: the topic has no such partition.
     async fn publish(&self, topic: Topic, messages: Vec<Outgoing>) -> Result<(), StoreError>;
 
     /// How many partitions a topic has: fixed while the cluster lives.
@@ -61,7 +88,8 @@ pub trait Publisher: Send + Sync {
 pub enum Polled {
     /// These partitions are this member's from now on. Reading begins at the committed offset, or the beginning.
     Assigned(Vec<u32>),
-    /// These are not any more: what is not committed is read by another. Commits of them fail from now on.
+    /// These are not any more: what is not committed is read by another. Commits of them fail from now on. Unless this
+    /// member was thought dead, nobody else gets them before it polls again: what must end first, ends before that.
     Revoked(Vec<u32>),
     /// Messages, in their order within each partition.
     Messages(Vec<Incoming>),
@@ -73,10 +101,22 @@ pub enum Polled {
 /// has while others come and go.
 #[async_trait]
 pub trait Consumer: Send {
-    /// Waits for messages, at most `max` of them, or a change of what is assigned, no longer than `wait`.
+    /// Waits for messages, at most `max` of them, or a change of what is assigned, no longer than `wait`. A call that is
+    /// dropped before it answers loses nothing.
+    ///
+    /// A member that does not poll for long is taken for dead, and its partitions are given to others.
+    ///
+    /// # Errors
+    ///
+    /// [`storage::ErrorKind::Unavailable`]: the log is away; polling again goes on once it is back.
+    /// [`storage::ErrorKind::Conflict`]: another process has this member's name; this one is out for good.
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Polled, StoreError>;
 
-    /// Reads on from `offset` in an assigned partition.
+    /// Reads on from `offset` in an assigned partition; what was read and not yet answered of it is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`storage::ErrorKind::Conflict`] when the partition is not this member's.
     async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), StoreError>;
 
     /// Durably notes that everything before `next` has had its effect.
@@ -89,4 +129,8 @@ pub trait Consumer: Send {
     /// Puts a message that cannot be taken in aside, into [`Topic::Dead`] with its origin and the reason, durably. The
     /// caller then commits past it.
     async fn put_aside(&mut self, message: &Incoming, reason: &str) -> Result<(), StoreError>;
+
+    /// Leaves the group and waits until it is told, so that others need not find out. Dropping a member leaves too, but
+    /// does not wait.
+    async fn leave(self: Box<Self>) {}
 }
