@@ -36,6 +36,17 @@ use crate::{Device, ErrorKind, Inventory, StoreError, TenantId};
 /// Callers that race in the laws of concurrency.
 const RACERS: usize = 8;
 
+/// The address of a server that tests may use, from the environment. Where there is none, the test is skipped and says so;
+/// in CI (`CI=true`) it fails.
+pub fn test_server(name: &str) -> Option<String> {
+    let address = std::env::var(name).ok().filter(|address| !address.is_empty());
+    if address.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "expected {name} to be set in CI");
+        eprintln!("skipped: {name} is not set");
+    }
+    address
+}
+
 /// A tenant that no other law uses, also not in another run on the same store.
 fn fresh_tenant(name: &str) -> TenantId {
     static NEXT: AtomicU64 = AtomicU64::new(0);

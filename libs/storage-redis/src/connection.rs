@@ -1,0 +1,255 @@
+//! The connection: one to a server, or one to each node of a cluster, shared by all calls and made anew when it breaks.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    Client, ClientTlsConfig, Cmd, ConnectionInfo, ErrorKind as Kind, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, RedisError, ServerErrorKind, TlsCertificates,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    cluster::ClusterClientBuilder,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+};
+use storage::{ErrorKind, StoreError};
+
+use crate::{
+    RedisSettings,
+    keys::Keys,
+    script::Script,
+    settings::{ClientCertificate, SettingsError},
+};
+
+/// Octets that were sent and stay unacknowledged for this long end the connection, so that a server that vanished without
+/// a word is not waited for until the system gives it up.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+/// Calls that wait to be written to the connection; more wait before it.
+const PIPELINE_MAX: usize = 1024;
+/// How often a call is sent again within its deadline, where a cluster says that the key is elsewhere, or a node is lost.
+/// Each script can be said twice: see [`crate::script`].
+const CLUSTER_RETRIES: u32 = 10;
+
+/// Redis: sessions, hot device records and work marks. A copy shares the connection.
+#[derive(Clone)]
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    keys: Keys,
+    call_timeout: Duration,
+    device_keep: Duration,
+    idle_keep: Duration,
+}
+
+enum Link {
+    Single(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+/// Whether a call that failed may have changed something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    Writes,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] when the server cannot be reached now, or refuses the credentials: to be tried again;
+    /// [`ErrorKind::Corrupt`] when the settings cannot be used, with a [`SettingsError`] as the source.
+    pub async fn connect(settings: &RedisSettings) -> Result<Self, StoreError> {
+        const OPERATION: &str = "connect to Redis";
+        // The same provider for every library in the process; where someone chose one before, theirs.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let unusable = |error: SettingsError| StoreError::corrupt(OPERATION, error);
+        settings.check().map_err(unusable)?;
+        let tls = certificates(settings).await.map_err(unusable)?;
+        let nodes = nodes(settings).map_err(unusable)?;
+        let link = if settings.cluster {
+            connect_cluster(settings, nodes, tls).await
+        } else {
+            connect_single(settings, nodes, tls).await
+        };
+        let link = link.map_err(|error| match error.kind() {
+            Kind::InvalidClientConfig => unusable(error.into()),
+            _ => StoreError::unavailable(OPERATION, error),
+        })?;
+        let redis = Self(Arc::new(Inner {
+            link,
+            keys: Keys::new(&settings.key_prefix),
+            call_timeout: settings.call_timeout,
+            device_keep: settings.device_keep,
+            idle_keep: settings.idle_keep,
+        }));
+        redis.ping().await?;
+        Ok(redis)
+    }
+
+    /// Asks whether the server answers; of a cluster, whether any of its nodes does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::TimedOut`] when it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.call::<()>("ask Redis", Effect::Reads, &redis::cmd("PING")).await
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn device_keep(&self) -> Duration {
+        self.0.device_keep
+    }
+
+    pub(crate) fn idle_keep(&self) -> Duration {
+        self.0.idle_keep
+    }
+
+    /// One command, one round trip.
+    pub(crate) async fn call<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        effect: Effect,
+        command: &Cmd,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.0.call_timeout, self.query(command)).await {
+            Ok(answer) => answer.map_err(|error| store_error(operation, effect, error)),
+            Err(elapsed) => {
+                Err(StoreError { kind: ErrorKind::TimedOut, operation, source: Some(elapsed.into()) })
+            }
+        }
+    }
+
+    /// One script on one key: one round trip, but for the first time on a server, which has to be told the script.
+    pub(crate) async fn run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<T, StoreError> {
+        let running = async {
+            match self.query(&script.by_digest(key, arguments)).await {
+                // Told whole, and not loaded first: so it reaches the node that has the key, also while the key is moving.
+                Err(error) if error.kind() == Kind::Server(ServerErrorKind::NoScript) => {
+                    self.query(&script.whole(key, arguments)).await
+                }
+                answer => answer,
+            }
+        };
+        match tokio::time::timeout(self.0.call_timeout, running).await {
+            Ok(answer) => answer.map_err(|error| store_error(operation, Effect::Writes, error)),
+            Err(elapsed) => {
+                Err(StoreError { kind: ErrorKind::TimedOut, operation, source: Some(elapsed.into()) })
+            }
+        }
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        match &self.0.link {
+            Link::Single(connection) => command.query_async(&mut connection.clone()).await,
+            Link::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+        }
+    }
+}
+
+fn nodes(settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, SettingsError> {
+    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
+    settings
+        .nodes
+        .iter()
+        .map(|node| {
+            let info = node.as_str().into_connection_info()?;
+            let mut login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+            if let Some(username) = &settings.username {
+                login = login.set_username(username);
+            }
+            if let Some(password) = &settings.password {
+                login = login.set_password(password.as_str());
+            }
+            Ok(info.set_redis_settings(login).set_tcp_settings(tcp.clone()))
+        })
+        .collect()
+}
+
+async fn certificates(settings: &RedisSettings) -> Result<TlsCertificates, SettingsError> {
+    let read = async |path: &std::path::Path| {
+        tokio::fs::read(path)
+            .await
+            .map_err(|source| SettingsError::File { path: path.to_owned(), source })
+    };
+    let root_cert = match &settings.ca_file {
+        Some(path) => Some(read(path).await?),
+        None => None,
+    };
+    let client_tls = match &settings.client_certificate {
+        Some(ClientCertificate { certificate_file, key_file }) => Some(ClientTlsConfig {
+            client_cert: read(certificate_file).await?,
+            client_key: read(key_file).await?,
+        }),
+        None => None,
+    };
+    Ok(TlsCertificates { client_tls, root_cert })
+}
+
+async fn connect_single(
+    settings: &RedisSettings,
+    nodes: Vec<ConnectionInfo>,
+    tls: TlsCertificates,
+) -> Result<Link, RedisError> {
+    let node = nodes.into_iter().next().ok_or((Kind::InvalidClientConfig, "no address"))?;
+    let client = if matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+        Client::build_with_tls(node, tls)?
+    } else {
+        Client::open(node)?
+    };
+    // No retries here: a call that finds the server away fails at once, and sets off the next attempt to connect.
+    let config = ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        .set_connection_timeout(Some(settings.connect_timeout))
+        .set_response_timeout(Some(settings.call_timeout))
+        .set_pipeline_buffer_size(PIPELINE_MAX);
+    Ok(Link::Single(ConnectionManager::new_with_config(client, config).await?))
+}
+
+async fn connect_cluster(
+    settings: &RedisSettings,
+    nodes: Vec<ConnectionInfo>,
+    tls: TlsCertificates,
+) -> Result<Link, RedisError> {
+    let is_tls = nodes.iter().any(|node| matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. }));
+    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
+    let mut builder = ClusterClientBuilder::new(nodes)
+        .use_protocol(ProtocolVersion::RESP3)
+        .tcp_settings(tcp)
+        .retries(CLUSTER_RETRIES)
+        .min_retry_wait(10)
+        .max_retry_wait(200)
+        .connection_timeout(settings.connect_timeout)
+        .response_timeout(settings.call_timeout);
+    if is_tls {
+        builder = builder.certs(tls);
+    }
+    Ok(Link::Cluster(builder.build()?.get_async_connection().await?))
+}
+
+fn store_error(operation: &'static str, effect: Effect, error: RedisError) -> StoreError {
+    let kind = match error.kind() {
+        _ if error.is_timeout() => ErrorKind::TimedOut,
+        Kind::Parse | Kind::UnexpectedReturnType => ErrorKind::Corrupt,
+        // What was sent before the connection broke may have been done.
+        Kind::Io if effect == Effect::Writes && !error.is_connection_refusal() => ErrorKind::TimedOut,
+        _ if error.code() == Some("WRONGTYPE") => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    };
+    StoreError { kind, operation, source: Some(error.into()) }
+}
