@@ -1,1 +1,16 @@
 #![doc = include_str!("../README.md")]
+
+// The helpers of statements come before the stores that use them all.
+#![allow(dead_code)]
+
+mod connection;
+mod error;
+pub(crate) mod lwt;
+pub mod schema;
+mod settings;
+pub(crate) mod statement;
+mod tls;
+
+pub use connection::Scylla;
+pub use error::ScyllaError;
+pub use settings::{Consistency, Replication, ScyllaSettings, SerialConsistency, TlsSettings};

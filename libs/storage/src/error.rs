@@ -57,6 +57,14 @@ impl StoreError {
         Self { kind: ErrorKind::Unavailable, operation, source: Some(source.into()) }
     }
 
+    /// It is not known whether the write happened.
+    pub fn timed_out(
+        operation: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: ErrorKind::TimedOut, operation, source: Some(source.into()) }
+    }
+
     /// A bound of the store was reached; `source` says which.
     pub fn too_large(
         operation: &'static str,

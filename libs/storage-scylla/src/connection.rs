@@ -1,0 +1,217 @@
+//! The connection to a cluster: one for a process, shared by all its stores.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use scylla::{
+    client::{
+        PoolSize,
+        execution_profile::{ExecutionProfile, ExecutionProfileBuilder, ExecutionProfileHandle},
+        session::Session,
+        session_builder::SessionBuilder,
+    },
+    errors::NewSessionError,
+    frame::{Compression, types},
+    policies::{
+        load_balancing::DefaultPolicy,
+        retry::{DefaultRetryPolicy, FallthroughRetryPolicy},
+        speculative_execution::SimpleSpeculativeExecutionPolicy,
+    },
+    statement::{prepared::PreparedStatement, unprepared::Statement},
+};
+use storage::StoreError;
+
+use crate::{
+    Consistency, ScyllaError, ScyllaSettings, SerialConsistency,
+    error::prepare_failed,
+    schema,
+    statement::{Cql, Kind},
+    tls,
+};
+
+/// A connection to a cluster and one keyspace of it. Cheap to clone; all clones are the same connection.
+///
+/// It is the [`storage::CampaignStore`] and the [`storage::ArtifactStore`] itself.
+#[derive(Clone)]
+pub struct Scylla(Arc<Inner>);
+
+struct Inner {
+    session: Session,
+    keyspace: String,
+    profiles: Profiles,
+    prepared: RwLock<HashMap<Cql, PreparedStatement>>,
+}
+
+/// What a statement of each kind is run with.
+struct Profiles {
+    read: ExecutionProfileHandle,
+    serial_read: ExecutionProfileHandle,
+    write: ExecutionProfileHandle,
+    conditional: ExecutionProfileHandle,
+}
+
+impl fmt::Debug for Scylla {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scylla").field("keyspace", &self.0.keyspace).finish_non_exhaustive()
+    }
+}
+
+impl Scylla {
+    /// Connects, and makes sure that the tables are those of this binary.
+    ///
+    /// # Errors
+    ///
+    /// [`ScyllaError`]: the settings, no answer, or a schema that is older or newer. To wait for a cluster that is
+    /// away is the caller's part.
+    pub async fn connect(settings: &ScyllaSettings) -> Result<Self, ScyllaError> {
+        let scylla = Self::connect_unchecked(settings).await?;
+        schema::check(&scylla).await?;
+        Ok(scylla)
+    }
+
+    /// Connects to a keyspace whose tables may be of another version: for [`schema::status`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Scylla::connect`], but for the schema.
+    pub async fn connect_unchecked(settings: &ScyllaSettings) -> Result<Self, ScyllaError> {
+        let scylla = Self::connect_without_keyspace(settings).await?;
+        scylla.use_keyspace().await?;
+        Ok(scylla)
+    }
+
+    pub(crate) async fn connect_without_keyspace(settings: &ScyllaSettings) -> Result<Self, ScyllaError> {
+        settings.check()?;
+        let profiles = Profiles::of(settings);
+        let tls = settings.tls.as_ref().map(tls::client_config).transpose()?;
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&settings.contact_points)
+            .connection_timeout(settings.connect_deadline / 2)
+            .pool_size(PoolSize::default())
+            .compression(Some(Compression::Lz4))
+            .keyspaces_to_fetch([&settings.keyspace])
+            .schema_agreement_timeout(Duration::from_secs(60))
+            .default_execution_profile_handle(profiles.write.clone())
+            .tls_context(tls);
+        if let Some((user, password)) = &settings.credentials {
+            builder = builder.user(user, password);
+        }
+        let contact_points = settings.contact_points.join(", ");
+        let session = match tokio::time::timeout(settings.connect_deadline, builder.build()).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return Err(ScyllaError::Connect { contact_points, source: Box::new(error) }),
+            Err(_) => {
+                let within = settings.connect_deadline;
+                return Err(ScyllaError::ConnectDeadline { contact_points, within });
+            }
+        };
+        let keyspace = settings.keyspace.clone();
+        Ok(Self(Arc::new(Inner { session, keyspace, profiles, prepared: RwLock::default() })))
+    }
+
+    pub(crate) async fn use_keyspace(&self) -> Result<(), ScyllaError> {
+        let keyspace = self.keyspace();
+        let unusable = |error: NewSessionError| ScyllaError::Connect {
+            contact_points: format!("keyspace {keyspace}"),
+            source: Box::new(error),
+        };
+        self.session().refresh_metadata().await.map_err(|error| unusable(error.into()))?;
+        if self.session().get_cluster_state().get_keyspace(keyspace).is_none() {
+            return Err(ScyllaError::NoKeyspace(keyspace.to_owned()));
+        }
+        self.session().use_keyspace(keyspace, false).await.map_err(|error| unusable(error.into()))
+    }
+
+    /// The keyspace.
+    pub fn keyspace(&self) -> &str {
+        &self.0.keyspace
+    }
+
+    /// The driver's session, for what the helpers of [`crate::statement`] do not do.
+    pub(crate) fn session(&self) -> &Session {
+        &self.0.session
+    }
+
+    /// The statement with the profile of its kind, prepared when it is first used.
+    pub(crate) async fn prepared(
+        &self,
+        operation: &'static str,
+        cql: &Cql,
+    ) -> Result<PreparedStatement, StoreError> {
+        let known = self.0.prepared.read().unwrap_or_else(PoisonError::into_inner).get(cql).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let mut statement = Statement::new(cql.text);
+        statement.set_is_idempotent(cql.kind != Kind::Conditional);
+        statement.set_page_size(cql.page_rows);
+        statement.set_execution_profile_handle(Some(self.profile(cql.kind)));
+        // Preparing has no deadline of its own.
+        let preparing = self.session().prepare(statement);
+        let deadline = self.profile(cql.kind).to_profile().get_request_timeout();
+        let prepared = match tokio::time::timeout(deadline.unwrap_or(Duration::MAX), preparing).await {
+            Ok(prepared) => prepared.map_err(|error| prepare_failed(operation, error))?,
+            Err(late) => return Err(StoreError::unavailable(operation, late)),
+        };
+        let mut cache = self.0.prepared.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(cache.entry(*cql).or_insert(prepared).clone())
+    }
+
+    /// What statements of a kind are run with.
+    pub(crate) fn profile(&self, kind: Kind) -> ExecutionProfileHandle {
+        let profiles = &self.0.profiles;
+        match kind {
+            Kind::Read => &profiles.read,
+            Kind::SerialRead => &profiles.serial_read,
+            Kind::Write => &profiles.write,
+            Kind::Conditional => &profiles.conditional,
+        }
+        .clone()
+    }
+}
+
+impl Profiles {
+    fn of(settings: &ScyllaSettings) -> Self {
+        let consistency = match settings.consistency {
+            Consistency::LocalQuorum => types::Consistency::LocalQuorum,
+            Consistency::Quorum => types::Consistency::Quorum,
+        };
+        let (serial, serial_read) = match settings.serial_consistency {
+            SerialConsistency::LocalSerial => {
+                (types::SerialConsistency::LocalSerial, types::Consistency::LocalSerial)
+            }
+            SerialConsistency::Serial => (types::SerialConsistency::Serial, types::Consistency::Serial),
+        };
+        let mut policy = DefaultPolicy::builder().token_aware(true);
+        if let Some(datacenter) = &settings.local_datacenter {
+            // Another datacenter may answer when ours is gone; at a local quorum it would be its own quorum, which
+            // has not seen our last writes, so it may only at a quorum of all.
+            policy = policy
+                .prefer_datacenter(datacenter.clone())
+                .permit_dc_failover(settings.consistency == Consistency::Quorum);
+        }
+        let policy = policy.build();
+        let base = || -> ExecutionProfileBuilder {
+            ExecutionProfile::builder()
+                .consistency(consistency)
+                .serial_consistency(Some(serial))
+                .request_timeout(Some(settings.request_deadline))
+                .load_balancing_policy(Arc::clone(&policy))
+                .retry_policy(Arc::new(DefaultRetryPolicy::new()))
+        };
+        let speculative = settings.speculative_delay.map(|retry_interval| {
+            Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval }) as Arc<_>
+        });
+        let handle = |builder: ExecutionProfileBuilder| builder.build().into_handle();
+        Self {
+            read: handle(base().speculative_execution_policy(speculative)),
+            serial_read: handle(base().consistency(serial_read)),
+            write: handle(base()),
+            conditional: handle(base().retry_policy(Arc::new(FallthroughRetryPolicy::new()))),
+        }
+    }
+}
