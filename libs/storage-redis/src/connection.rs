@@ -183,9 +183,7 @@ fn nodes(settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, SettingsError>
 
 async fn certificates(settings: &RedisSettings) -> Result<TlsCertificates, SettingsError> {
     let read = async |path: &std::path::Path| {
-        tokio::fs::read(path)
-            .await
-            .map_err(|source| SettingsError::File { path: path.to_owned(), source })
+        tokio::fs::read(path).await.map_err(|source| SettingsError::File { path: path.to_owned(), source })
     };
     let root_cert = match &settings.ca_file {
         Some(path) => Some(read(path).await?),

@@ -22,7 +22,8 @@ impl Keys {
     pub(crate) fn session(&self, operation: &'static str, key: &SessionKey) -> Result<String, StoreError> {
         let octets = key.session.len();
         if octets > SESSION_OCTETS_MAX {
-            let reason = format!("expected a session id of at most {SESSION_OCTETS_MAX} octets, got {octets}");
+            let reason =
+                format!("expected a session id of at most {SESSION_OCTETS_MAX} octets, got {octets}");
             return Err(StoreError::too_large(operation, reason));
         }
         let mut text = self.begin("s/", &key.tenant, &key.device);

@@ -14,7 +14,8 @@ async fn servers() -> Vec<Redis> {
             .split(',')
             .map(|node| if node.contains("://") { node.to_owned() } else { format!("redis://{node}") })
             .collect();
-        let settings = RedisSettings { nodes, cluster, key_prefix: "laws:".into(), ..RedisSettings::default() };
+        let settings =
+            RedisSettings { nodes, cluster, key_prefix: "laws:".into(), ..RedisSettings::default() };
         servers.push(Redis::connect(&settings).await.unwrap());
     }
     servers

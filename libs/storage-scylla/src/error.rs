@@ -170,8 +170,7 @@ mod tests {
             (unavailable, Failed::NotDone),
             (DbError::Invalid, Failed::NotDone),
         ] {
-            let error =
-                ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()));
+            let error = ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()));
             assert_eq!(failed(&error), want, "{error}");
             let kind = write_failed("write", error).kind;
             let timed_out = kind == ErrorKind::TimedOut;

@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-
 // The helpers of statements come before the stores that use them all.
 #![allow(dead_code)]
 

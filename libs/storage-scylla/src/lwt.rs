@@ -88,8 +88,7 @@ impl Scylla {
                     Failed::PerhapsDone => true,
                     Failed::MayStillBeDone => false,
                 };
-                let error =
-                    StoreError { kind: ErrorKind::TimedOut, operation, source: Some(error.into()) };
+                let error = StoreError { kind: ErrorKind::TimedOut, operation, source: Some(error.into()) };
                 return Ok(Lwt::Unknown(Unknown { settled, error }));
             }
         };

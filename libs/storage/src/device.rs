@@ -7,7 +7,7 @@ use dm_protocol::{Account, DevId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Revision, StoreError, TenantId, Versioned};
+use crate::{Revision, StoreError, TenantId, Versioned, seal::SealedPage};
 
 /// One device as stored. The account is sealed at rest by the backend and opened on reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,10 @@ pub trait DeviceStore: Send + Sync {
     ) -> Result<Vec<InventoryRow>, StoreError> {
         Ok(self.scan(tenant, from, limit).await?.into_iter().map(InventoryRow::from).collect())
     }
+
+    /// What the secrets of up to `limit` devices from the ordinal `from` on are sealed with, in the order of ordinals.
+    /// [`DeviceStore::put`] seals with the newest key; [`crate::seal::reseal`] does that for all that have another.
+    async fn sealed(&self, tenant: &TenantId, from: u32, limit: usize) -> Result<SealedPage, StoreError>;
 
     /// How many devices the tenant has, which is also the next ordinal.
     async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError>;

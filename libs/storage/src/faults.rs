@@ -35,7 +35,7 @@ use tokio::io::AsyncRead;
 use crate::{
     ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, ErrorKind,
     InventoryRow, JobStore, Release, RequestId, RequestStore, Revision, SessionKey, SessionStore, SnapshotId,
-    SnapshotRef, SnapshotStore, StartStore, Started, StoreError, TenantId, Versioned,
+    SnapshotRef, SnapshotStore, StartStore, Started, StoreError, TenantId, Versioned, seal::SealedPage,
 };
 
 /// What happens to a call.
@@ -231,6 +231,10 @@ impl<S: DeviceStore + ?Sized> DeviceStore for Faulty<S> {
         limit: usize,
     ) -> Result<Vec<InventoryRow>, StoreError> {
         self.read("scan inventory", self.inner.scan_inventory(tenant, from, limit)).await
+    }
+
+    async fn sealed(&self, tenant: &TenantId, from: u32, limit: usize) -> Result<SealedPage, StoreError> {
+        self.read("look at sealed accounts", self.inner.sealed(tenant, from, limit)).await
     }
 
     async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError> {

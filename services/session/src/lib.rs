@@ -2,7 +2,6 @@
 
 mod address;
 mod engine;
-mod stores;
 mod web;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -17,7 +16,7 @@ use tokio::net::TcpListener;
 
 pub use address::{DM_PATH, artifact_url};
 pub use engine::{Engine, EngineSettings, Received, StepError, Stepped};
-pub use stores::Stores;
+pub use storage::Stores;
 
 /// Why the front-end could not run.
 #[derive(Debug, thiserror::Error)]

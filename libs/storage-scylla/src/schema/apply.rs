@@ -30,9 +30,8 @@ const BOOTSTRAP: &[&str] = &[
 const LOCK_TAKE: Cql = Cql::conditional(
     "INSERT INTO schema_lock (part, owner) VALUES ('flotilla', ?) IF NOT EXISTS USING TTL 90",
 );
-const LOCK_KEEP: Cql = Cql::conditional(
-    "UPDATE schema_lock USING TTL 90 SET owner = ? WHERE part = 'flotilla' IF owner = ?",
-);
+const LOCK_KEEP: Cql =
+    Cql::conditional("UPDATE schema_lock USING TTL 90 SET owner = ? WHERE part = 'flotilla' IF owner = ?");
 const LOCK_GIVE: Cql = Cql::conditional("DELETE FROM schema_lock WHERE part = 'flotilla' IF owner = ?");
 const LOCK_READ: Cql = Cql::serial_read("SELECT owner FROM schema_lock WHERE part = 'flotilla'");
 const RECORD: Cql = Cql::write(

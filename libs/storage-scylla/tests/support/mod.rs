@@ -37,10 +37,7 @@ impl Keyspace {
     }
 
     /// Runs a test in a fresh keyspace, and drops it however the test ends.
-    pub async fn with<F: Future<Output = ()> + Send + 'static>(
-        name: &str,
-        test: impl FnOnce(Scylla) -> F,
-    ) {
+    pub async fn with<F: Future<Output = ()> + Send + 'static>(name: &str, test: impl FnOnce(Scylla) -> F) {
         let Some(keyspace) = Self::fresh(name).await else { return };
         let outcome = tokio::spawn(test(keyspace.scylla.clone())).await;
         keyspace.end().await;

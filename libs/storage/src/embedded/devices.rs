@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use dm_protocol::{Account, DevId};
+use fjall::Slice;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -20,7 +21,9 @@ use super::{
     keys,
     records::{self, Number, instant},
 };
-use crate::{Device, DeviceStore, Inventory, InventoryRow, Revision, StoreError, TenantId, Versioned};
+use crate::{
+    Device, DeviceStore, Inventory, InventoryRow, Revision, StoreError, TenantId, Versioned, seal::SealedPage,
+};
 
 /// Rows above which a read leaves the runtime's thread.
 const READ_IN_PLACE_MAX: usize = 256;
@@ -72,7 +75,7 @@ impl Inner {
     ) -> Result<Vec<u8>, StoreError> {
         let plain = Zeroizing::new(records::encode(&device.account));
         let sealed =
-            self.sealer.seal(&plain, key).map_err(|error| StoreError::unavailable(operation, error))?;
+            self.keys.seal(&plain, key).map_err(|error| StoreError::unavailable(operation, error))?;
         let last_seen = device.last_seen;
         Ok(records::encode(&AccountRecord { revision, ordinal, last_seen, sealed: &sealed }))
     }
@@ -83,10 +86,8 @@ impl Inner {
         key: &[u8],
         record: &AccountRecord<'_>,
     ) -> Result<Account, StoreError> {
-        let plain = self
-            .sealer
-            .open_sealed(record.sealed, key)
-            .map_err(|error| StoreError::corrupt(operation, error))?;
+        let plain =
+            self.keys.open(record.sealed, key).map_err(|error| StoreError::corrupt(operation, error))?;
         records::decode(operation, &plain)
     }
 
@@ -208,6 +209,33 @@ impl Inner {
             .collect()
     }
 
+    fn sealed_page(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        from: u32,
+        limit: usize,
+    ) -> Result<SealedPage, StoreError> {
+        let mut page = SealedPage::default();
+        for (ordinal, inventory) in self.scan_records(operation, tenant, from, limit)? {
+            let key = keys::device(operation, tenant, &inventory.id)?;
+            let stored = self.account(operation, &key)?;
+            let account: AccountRecord<'_> = records::decode(operation, &stored)?;
+            let sealing = self.keys.key_of(account.sealed, &key);
+            let sealing = sealing.map_err(|error| StoreError::corrupt(operation, error))?;
+            page.devices.push((ordinal, inventory.id.into_owned(), sealing));
+        }
+        let is_full = page.devices.len() == limit;
+        page.next = page.devices.last().filter(|_| is_full).and_then(|(last, ..)| last.checked_add(1));
+        Ok(page)
+    }
+
+    /// The account of a device whose inventory is there.
+    fn account(&self, operation: &'static str, key: &[u8]) -> Result<Slice, StoreError> {
+        let stored = self.engine.read(operation, Space::Accounts, key)?;
+        stored.ok_or_else(|| StoreError::corrupt(operation, "a device has an inventory and no account"))
+    }
+
     fn scan_devices(
         &self,
         operation: &'static str,
@@ -218,10 +246,7 @@ impl Inner {
         let mut devices = Vec::new();
         for (_, inventory) in self.scan_records(operation, tenant, from, limit)? {
             let key = keys::device(operation, tenant, &inventory.id)?;
-            let stored = self
-                .engine
-                .read(operation, Space::Accounts, &key)?
-                .ok_or_else(|| StoreError::corrupt(operation, "a device has an inventory and no account"))?;
+            let stored = self.account(operation, &key)?;
             let account = records::decode(operation, &stored)?;
             devices.push(self.device(operation, &key, &account, inventory)?);
         }
@@ -346,6 +371,12 @@ impl DeviceStore for Embedded {
                 .collect())
         };
         if limit <= READ_IN_PLACE_MAX { scan(&self.0) } else { self.blocking(OPERATION, scan).await }
+    }
+
+    async fn sealed(&self, tenant: &TenantId, from: u32, limit: usize) -> Result<SealedPage, StoreError> {
+        const OPERATION: &str = "look at sealed accounts";
+        let tenant = tenant.clone();
+        self.blocking(OPERATION, move |inner| inner.sealed_page(OPERATION, &tenant, from, limit)).await
     }
 
     async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError> {

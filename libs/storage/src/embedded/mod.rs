@@ -14,7 +14,6 @@ mod ledgers;
 mod open;
 mod records;
 mod requests;
-mod seal;
 mod sessions;
 mod snapshots;
 mod starts;
@@ -27,11 +26,10 @@ use commit::Committer;
 use engine::Engine;
 use ledgers::Ledgers;
 pub use open::OpenError;
-use seal::Sealer;
 use sessions::Sessions;
 use stripes::Stripes;
 
-use crate::{StoreError, merkle::PageCache};
+use crate::{KeyRing, StoreError, merkle::PageCache};
 
 /// What can be set about the embedded backend.
 #[derive(Clone, Debug)]
@@ -40,11 +38,14 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Octets of memory for pages of trees that others are stored by.
     pub page_cache_bytes: usize,
+    /// A key file, as [`KeyRing::from_file`] reads it. Its last key seals secrets, in place of the key that the data
+    /// directory made for itself, which still opens what it sealed.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, page_cache_bytes: 16 << 20 }
+        Self { cache_bytes: 64 << 20, page_cache_bytes: 16 << 20, key_file: None }
     }
 }
 
@@ -62,7 +63,7 @@ struct Inner {
     ledgers: Arc<Ledgers>,
     claims: Claims,
     sessions: Sessions,
-    sealer: Sealer,
+    keys: KeyRing,
     artifact_dir: PathBuf,
     pages: PageCache,
     device_locks: Stripes,
@@ -80,6 +81,11 @@ impl std::fmt::Debug for Embedded {
 }
 
 impl Embedded {
+    /// The keys that secrets are sealed with.
+    pub fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+
     /// Runs what reads or computes for long on a thread where that is allowed.
     async fn blocking<T: Send + 'static>(
         &self,

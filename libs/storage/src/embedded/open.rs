@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Embedded, Inner, Options, claims::Claims, commit::Committer, engine::Engine, ledgers::Ledgers,
-    seal::Sealer, sessions::Sessions, stripes::Stripes,
+    sessions::Sessions, stripes::Stripes,
 };
-use crate::merkle::PageCache;
+use crate::{KeyRing, merkle::PageCache, seal::KeyError};
 
 /// The version of the data directory as a whole. Records carry versions of their own.
 const FORMAT: u32 = 1;
@@ -36,15 +36,9 @@ pub enum OpenError {
     /// It has data but its format file is gone.
     #[error("data directory {} has data but no format file", .0.display())]
     NoFormat(PathBuf),
-    /// The key that its secrets are sealed with cannot be read.
-    #[error("could not read the key file {}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// The keys that its secrets are sealed with cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A file of it cannot be read or written.
     #[error("could not open {}", path.display())]
     Io {
@@ -79,9 +73,7 @@ impl Embedded {
         let lock = take_lock(dir)?;
         let fresh = check_format(dir)?;
 
-        let key_path = at("key");
-        let sealer = Sealer::open(&key_path, fresh)
-            .map_err(|source| OpenError::Key { path: key_path.clone(), source })?;
+        let keys = KeyRing::of_directory(&at("key"), fresh, options.key_file.as_deref())?;
         if fresh {
             write_format(dir)?;
         }
@@ -109,7 +101,7 @@ impl Embedded {
             engine,
             ledgers,
             sessions,
-            sealer,
+            keys,
             artifact_dir,
             pages: PageCache::new(options.page_cache_bytes),
             device_locks: Stripes::new(4096),

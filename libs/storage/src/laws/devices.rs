@@ -1,5 +1,8 @@
 use super::{RACERS, assert_kind, at, dev_id, device, fresh_tenant, race};
-use crate::{Device, DeviceStore, ErrorKind, InventoryRow};
+use crate::{
+    Device, DeviceStore, ErrorKind, InventoryRow,
+    seal::{KeyId, reseal},
+};
 
 /// The laws of [`DeviceStore`].
 pub async fn device_store_laws(store: &dyn DeviceStore) {
@@ -9,6 +12,33 @@ pub async fn device_store_laws(store: &dyn DeviceStore) {
     one_of_many_racing_writes_wins(store).await;
     devices_come_in_order_by_pages(store).await;
     tenants_are_apart(store).await;
+    sealing_anew_reaches_every_device_and_changes_none(store).await;
+}
+
+async fn sealing_anew_reaches_every_device_and_changes_none(store: &dyn DeviceStore) {
+    const DEVICES: u32 = 7;
+    let tenant = fresh_tenant("device-sealed");
+    let added: Vec<Device> = (0..DEVICES).map(|number| device(&format!("IMEI:{number}"))).collect();
+    store.add(&tenant, &added).await.unwrap();
+    let before = store.scan(&tenant, 0, 100).await.unwrap();
+    let (mut looked_at, mut from) = (Vec::new(), Some(0));
+    while let Some(at) = from {
+        let page = store.sealed(&tenant, at, 3).await.unwrap();
+        looked_at.extend(page.devices);
+        from = page.next;
+    }
+    let names: Vec<_> = before.iter().map(|device| (device.ordinal, device.id.clone())).collect();
+    let seen: Vec<_> = looked_at.iter().map(|(ordinal, id, _)| (*ordinal, id.clone())).collect();
+    assert_eq!(seen, names, "the pages show every device once, in the order of ordinals");
+
+    let newest = looked_at[0].2.key;
+    let again = reseal(store, &tenant, newest, 0, 100).await.unwrap();
+    assert_eq!((again.resealed, again.next), (0, None), "what has the newest key is left alone");
+    // A key that nothing is sealed with, so that every device is written again.
+    let all = reseal(store, &tenant, KeyId(u32::MAX), 0, 4).await.unwrap();
+    assert_eq!((all.resealed, all.next), (4, Some(4)));
+    assert_eq!(all.found[&newest], 4);
+    assert_eq!(store.scan(&tenant, 0, 100).await.unwrap(), before, "sealing anew changes no device");
 }
 
 async fn a_device_is_read_as_added(store: &dyn DeviceStore) {

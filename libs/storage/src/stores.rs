@@ -1,8 +1,11 @@
-//! What a front-end needs of the stores, by their traits.
+//! All stores of one deployment, by their traits.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use storage::{ArtifactStore, CampaignStore, DeviceStore, JobStore, SessionStore, SnapshotStore};
+use crate::{
+    ArtifactStore, CampaignStore, DeviceStore, JobStore, RequestStore, SessionStore, SnapshotStore,
+    StartStore,
+};
 
 /// The stores of one deployment. One value may stand behind several of them.
 #[derive(Clone)]
@@ -15,8 +18,12 @@ pub struct Stores {
     pub snapshots: Arc<dyn SnapshotStore>,
     /// Jobs and the ledger.
     pub jobs: Arc<dyn JobStore>,
-    /// What jobs are about.
+    /// What campaigns are.
     pub campaigns: Arc<dyn CampaignStore>,
+    /// The order in which campaigns were started.
+    pub starts: Arc<dyn StartStore>,
+    /// What is asked of the owners of campaigns.
+    pub requests: Arc<dyn RequestStore>,
     /// Firmware.
     pub artifacts: Arc<dyn ArtifactStore>,
 }
@@ -25,7 +32,15 @@ impl Stores {
     /// All stores of one backend.
     pub fn of<S>(backend: S) -> Self
     where
-        S: SessionStore + DeviceStore + SnapshotStore + JobStore + CampaignStore + ArtifactStore + 'static,
+        S: SessionStore
+            + DeviceStore
+            + SnapshotStore
+            + JobStore
+            + CampaignStore
+            + StartStore
+            + RequestStore
+            + ArtifactStore
+            + 'static,
     {
         let backend = Arc::new(backend);
         Self {
@@ -34,13 +49,15 @@ impl Stores {
             snapshots: backend.clone(),
             jobs: backend.clone(),
             campaigns: backend.clone(),
+            starts: backend.clone(),
+            requests: backend.clone(),
             artifacts: backend,
         }
     }
 }
 
-impl std::fmt::Debug for Stores {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Stores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stores").finish_non_exhaustive()
     }
 }
