@@ -5,6 +5,7 @@
 mod connection;
 mod error;
 pub(crate) mod lwt;
+mod scan;
 pub mod schema;
 mod settings;
 pub(crate) mod statement;
@@ -12,4 +13,5 @@ mod tls;
 
 pub use connection::Scylla;
 pub use error::ScyllaError;
+pub use scan::{Pace, ScanPage, ScanPosition, ScanPositionError, TokenRange, token_ranges};
 pub use settings::{Consistency, Replication, ScyllaSettings, SerialConsistency, TlsSettings};

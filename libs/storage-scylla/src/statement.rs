@@ -106,16 +106,28 @@ impl Scylla {
         let mut rows = Vec::new();
         let mut from = PagingState::start();
         loop {
-            let (page, next) = self.page(operation, cql, &values, from).await?;
-            let typed = page.rows::<T>().map_err(|error| StoreError::corrupt(operation, error))?;
-            for row in typed {
-                rows.push(row.map_err(|error| StoreError::corrupt(operation, error))?);
-            }
+            let (page, next) = self.page_of(operation, cql, &values, from).await?;
+            rows.extend(page);
             match next {
                 PagingStateResponse::HasMorePages { state } => from = state,
                 PagingStateResponse::NoMorePages => return Ok(rows),
             }
         }
+    }
+
+    /// One page of rows.
+    pub(crate) async fn page_of<T: OwnedRow>(
+        &self,
+        operation: &'static str,
+        cql: &Cql,
+        values: &impl Values,
+        from: PagingState,
+    ) -> Result<(Vec<T>, PagingStateResponse), StoreError> {
+        let (page, next) = self.page(operation, cql, values, from).await?;
+        let corrupt = |error| StoreError::corrupt(operation, error);
+        let typed = page.rows::<T>().map_err(|error| StoreError::corrupt(operation, error))?;
+        let rows = typed.collect::<Result<Vec<T>, _>>().map_err(corrupt)?;
+        Ok((rows, next))
     }
 
     /// All rows as they come: for what may be large. The next page is read while this one is used.
