@@ -2,6 +2,7 @@
 //!
 //! The file is weakest, then the environment (`FLOTILLA__SESSION__LISTEN` is `session.listen`), then flags.
 
+mod cluster;
 mod section;
 mod sections;
 #[cfg(test)]
@@ -12,6 +13,10 @@ use std::{fmt, fmt::Write as _, path::Path};
 
 use section::{Origin, Source};
 
+pub use cluster::{
+    Consistency, HealthSettings, RedisSettings, Replication, Role, RolesSettings, ScyllaSettings,
+    SecretsSettings, SerialConsistency, StorageBackend,
+};
 pub use section::KeyDoc;
 pub use sections::{
     AdminSettings, DialectSettings, Enrol, LogFormat, ModelSettings, SessionSettings, ShutdownSettings,
@@ -31,8 +36,18 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// The operators' side.
     pub admin: AdminSettings,
-    /// The embedded store.
+    /// Which roles this process has.
+    pub process: RolesSettings,
+    /// Health and metrics.
+    pub health: HealthSettings,
+    /// Where everything is stored.
     pub storage: StorageSettings,
+    /// Keys of secrets at rest.
+    pub secrets: SecretsSettings,
+    /// The cluster's sessions.
+    pub redis: RedisSettings,
+    /// The cluster's tables.
+    pub scylla: ScyllaSettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
     /// Logs.
@@ -80,7 +95,12 @@ impl Settings {
             session: SessionSettings::read(&mut source),
             tls: TlsSettings::read(&mut source),
             admin: AdminSettings::read(&mut source),
+            process: RolesSettings::read(&mut source),
+            health: HealthSettings::read(&mut source),
             storage: StorageSettings::read(&mut source),
+            secrets: SecretsSettings::read(&mut source),
+            redis: RedisSettings::read(&mut source),
+            scylla: ScyllaSettings::read(&mut source),
             dialect: DialectSettings::read(&mut source),
             telemetry: TelemetrySettings::read(&mut source),
             shutdown: ShutdownSettings::read(&mut source),
@@ -101,6 +121,21 @@ impl Settings {
             }
             (None, Some(_)) => {
                 wrong("session.tls.certificate", "expected a file, as there is a key".to_owned());
+            }
+            _ => {}
+        }
+        for (key, problem) in self.redis.problems().into_iter().chain(self.scylla.problems()) {
+            wrong(key, problem);
+        }
+        match self.storage.backend {
+            StorageBackend::Embedded if self.process.all() != Role::ALL => {
+                wrong(
+                    "process.roles",
+                    "expected all roles, as the embedded store is one process's".to_owned(),
+                );
+            }
+            StorageBackend::Cluster if self.secrets.key_file.is_none() => {
+                wrong("secrets.key_file", "expected a file, as a cluster has no key of its own".to_owned());
             }
             _ => {}
         }
@@ -126,7 +161,12 @@ impl Settings {
         SessionSettings::describe(&mut keys);
         TlsSettings::describe(&mut keys);
         AdminSettings::describe(&mut keys);
+        RolesSettings::describe(&mut keys);
+        HealthSettings::describe(&mut keys);
         StorageSettings::describe(&mut keys);
+        SecretsSettings::describe(&mut keys);
+        RedisSettings::describe(&mut keys);
+        ScyllaSettings::describe(&mut keys);
         DialectSettings::describe(&mut keys);
         TelemetrySettings::describe(&mut keys);
         ShutdownSettings::describe(&mut keys);

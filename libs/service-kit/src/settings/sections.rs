@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cluster::StorageBackend,
     section::sections,
     values::{Count, Octets, PublicUrl, Span},
 };
@@ -80,9 +81,11 @@ sections! {
         artifact_bytes_max: Octets<KIB, { 1024 * 1024 * MIB }> = Octets::of(4 * 1024 * MIB),
     }
 
-    /// The embedded store.
+    /// Where everything is stored.
     StorageSettings in "storage" {
-        /// The data directory; made when it is not there.
+        /// `embedded`: in one data directory, of one process. `cluster`: in Redis, Kafka and Scylla, for many processes.
+        backend: StorageBackend = StorageBackend::Embedded,
+        /// The data directory; made when it is not there. A cluster keeps the operator's token in it and nothing else.
         data: PathBuf = PathBuf::from("flotilla-data"),
     }
 

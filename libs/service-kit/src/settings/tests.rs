@@ -127,6 +127,49 @@ fn refuses_values_out_of_bounds() {
 }
 
 #[test]
+fn a_cluster_is_read_whole_and_its_mistakes_are_said() {
+    let file = r#"
+        storage.backend = "cluster"
+        secrets.key_file = "keys"
+        process.roles = ["admin", "session"]
+        [redis]
+        nodes = ["redis://a:1", "redis://b:1"]
+        cluster = true
+        [scylla]
+        replication = "dc1:3, dc2:2"
+    "#;
+    let settings = load(file, &[("FLOTILLA__REDIS__IDLE_KEEP", "30s")], &[]).unwrap();
+    assert_eq!(settings.process.all(), [Role::Session, Role::Admin]);
+    assert_eq!(settings.redis.idle_keep.value(), Duration::from_secs(30));
+    let copies = [("dc1".to_owned(), 3), ("dc2".to_owned(), 2)].into();
+    assert_eq!(settings.scylla.replication, Replication::Datacenters(copies));
+    let roles = load(file, &[], &[("process.roles", "['campaign']")]).unwrap().process;
+    assert_eq!(roles.all(), [Role::Campaign]);
+
+    for (key, value, at) in [
+        ("storage.backend", "embedded", "process.roles"),
+        ("process.roles", "['sesion']", "process.roles"),
+        ("redis.cluster", "false", "redis.nodes"),
+        ("redis.nodes", "[]", "redis.nodes"),
+        ("redis.nodes", "['redis://user:secret@a:1']", "redis.nodes"),
+        ("redis.key_prefix", "a{b}", "redis.key_prefix"),
+        ("redis.key", "k.pem", "redis.certificate"),
+        ("scylla.keyspace", "Flotilla", "scylla.keyspace"),
+        ("scylla.contact_points", "[]", "scylla.contact_points"),
+        ("scylla.username", "u", "scylla.username"),
+        ("scylla.replication", "0", "scylla.replication"),
+        ("scylla.replication", "dc1:3,dc2", "scylla.replication"),
+        ("scylla.replication", "10", "scylla.replication"),
+    ] {
+        let errors = load(file, &[], &[(key, value)]).expect_err(value);
+        assert_eq!(errors.iter().map(SettingsError::key).collect::<Vec<_>>(), [at], "{key} = {value}");
+        assert!(!errors.to_string().contains("secret@"), "a password was printed: {errors}");
+    }
+    let no_key = load("storage.backend = 'cluster'", &[], &[]).unwrap_err();
+    assert_eq!(no_key.iter().map(SettingsError::key).collect::<Vec<_>>(), ["secrets.key_file"]);
+}
+
+#[test]
 fn says_which_file_is_missing_or_broken() {
     let missing = Settings::load(Some(Path::new("/no/such/file.toml")), [], []).unwrap_err();
     assert!(missing.to_string().contains("/no/such/file.toml"), "{missing}");
