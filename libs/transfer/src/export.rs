@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use storage::{Device, SnapshotRef};
 
 use crate::{
-    Counts, FORMAT, Seal, Side, TransferError, bound_to,
+    Counts, FORMAT, Side, TransferError, bound_to,
     line::{Artifact, Campaign, DeviceLine, Events, Header, JobLine, Line, Octets, State, Tree},
     tree::ChangeLine,
 };
@@ -33,12 +33,11 @@ const EVENTS: usize = 500;
 /// [`TransferError`]: the file, a store, or the seal.
 pub async fn export(
     side: &Side,
-    seal: &dyn Seal,
     now: Timestamp,
     out: &mut (dyn Write + Send),
     progress: &mut (dyn FnMut(&Counts) + Send),
 ) -> Result<Counts, TransferError> {
-    let mut export = Export { side, seal, out, counts: Counts::default() };
+    let mut export = Export { side, out, counts: Counts::default() };
     export.write(&Line::Header(Header { format: FORMAT, tenant: side.tenant.to_string(), written: now }))?;
     export.artifacts().await?;
     export.devices(progress).await?;
@@ -51,7 +50,6 @@ pub async fn export(
 
 struct Export<'a> {
     side: &'a Side,
-    seal: &'a dyn Seal,
     out: &'a mut (dyn Write + Send),
     counts: Counts,
 }
@@ -64,7 +62,8 @@ impl Export<'_> {
     }
 
     async fn artifacts(&mut self) -> Result<(), TransferError> {
-        let Side { tenant, artifacts, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let artifacts = &stores.artifacts;
         let mut metas = artifacts.list(tenant).await?;
         // The oldest first, so that the newest of a name stays the newest.
         metas.reverse();
@@ -96,7 +95,7 @@ impl Export<'_> {
     async fn devices(&mut self, progress: &mut (dyn FnMut(&Counts) + Send)) -> Result<(), TransferError> {
         let mut from = 0;
         loop {
-            let devices = self.side.devices.scan(&self.side.tenant, from, DEVICES).await?;
+            let devices = self.side.stores.devices.scan(&self.side.tenant, from, DEVICES).await?;
             let Some(last) = devices.last() else { return Ok(()) };
             from = last.ordinal + 1;
             for device in devices {
@@ -114,7 +113,8 @@ impl Export<'_> {
         let id = device.id.as_str().to_owned();
         let refused = |problem| TransferError::Seal { device: id.clone(), problem };
         let account = postcard::to_allocvec(&device.account).map_err(|error| refused(error.to_string()))?;
-        let account = self.seal.seal(&account, &bound_to(&self.side.tenant, &id)).map_err(refused)?;
+        let account = self.side.keys.seal(&account, &bound_to(&self.side.tenant, &id));
+        let account = account.map_err(|error| refused(error.to_string()))?;
         Ok(DeviceLine {
             id,
             ordinal: device.ordinal,
@@ -131,7 +131,8 @@ impl Export<'_> {
 
     /// The oldest tree whole, each later one as what changed.
     async fn trees(&mut self, id: &DevId) -> Result<(), TransferError> {
-        let Side { tenant, snapshots, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let snapshots = &stores.snapshots;
         let mut history = snapshots.history(tenant, id, usize::MAX).await?;
         history.reverse();
         let mut before: Option<SnapshotRef> = None;
@@ -150,7 +151,8 @@ impl Export<'_> {
     }
 
     async fn campaigns(&mut self, progress: &mut (dyn FnMut(&Counts) + Send)) -> Result<(), TransferError> {
-        let Side { tenant, campaigns, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let campaigns = &stores.campaigns;
         for listed in campaigns.list(tenant).await? {
             let id = listed.value.id;
             let Some(found) = campaigns.load(tenant, id).await? else { continue };
@@ -170,7 +172,8 @@ impl Export<'_> {
 
     /// The jobs of a campaign that are in flight: the ledger says of which devices.
     async fn jobs(&mut self, id: CampaignId) -> Result<(), TransferError> {
-        let Side { tenant, jobs, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let jobs = &stores.jobs;
         let mut in_flight: HashMap<DevId, u16> = HashMap::new();
         let mut from = 0;
         loop {
@@ -198,7 +201,8 @@ impl Export<'_> {
         id: CampaignId,
         progress: &mut (dyn FnMut(&Counts) + Send),
     ) -> Result<(), TransferError> {
-        let Side { tenant, jobs, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let jobs = &stores.jobs;
         let mut from = 0;
         loop {
             let events = jobs.events(tenant, id, from, EVENTS).await?;

@@ -8,7 +8,7 @@ use dm_tree::Change;
 use storage::{CampaignRecord, Device, Epoch, ErrorKind, Release, StoreError, Versioned};
 
 use crate::{
-    Counts, FORMAT, Seal, Side, TransferError, bound_to,
+    Counts, FORMAT, Side, TransferError, bound_to,
     line::{Artifact, Campaign, DeviceLine, Events, Header, JobLine, Line, Octets, Tree},
     pieces::pieces,
 };
@@ -28,13 +28,12 @@ const SEEN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_mill
 /// something else already; where a store fails. What was taken stays, and the same call goes on behind it.
 pub async fn import(
     side: &Side,
-    seal: &dyn Seal,
     input: &mut (dyn BufRead + Send),
     progress: &mut (dyn FnMut(&Counts) + Send),
 ) -> Result<Counts, TransferError> {
     let lines = Lines { input, number: 0 };
-    let known = side.devices.count(&side.tenant).await?;
-    let import = Import { side, seal, lines, counts: Counts::default(), known, batch: Vec::new() };
+    let known = side.stores.devices.count(&side.tenant).await?;
+    let import = Import { side, lines, counts: Counts::default(), known, batch: Vec::new() };
     import.run(progress).await
 }
 
@@ -65,7 +64,6 @@ impl Lines<'_> {
 
 struct Import<'a> {
     side: &'a Side,
-    seal: &'a dyn Seal,
     lines: Lines<'a>,
     counts: Counts,
     /// Devices that the store had when we began.
@@ -115,7 +113,8 @@ impl Import<'_> {
 
     /// Takes a file's octets as they come; one that is there already is passed over.
     async fn artifact(&mut self, artifact: &Artifact) -> Result<(), TransferError> {
-        let Side { tenant, artifacts, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let artifacts = &stores.artifacts;
         let digest = campaign::Digest::parse(&artifact.digest)
             .ok_or_else(|| self.lines.wrong("expected a digest such as sha256:…"))?;
         let is_there = artifacts.meta(tenant, &digest.0).await?.is_some();
@@ -167,7 +166,7 @@ impl Import<'_> {
         self.counts.devices += 1;
         let id = DevId::parse(&line.id).map_err(|error| self.lines.wrong(error.to_string()))?;
         if line.ordinal < self.known {
-            let there = self.side.devices.name(&self.side.tenant, line.ordinal).await?;
+            let there = self.side.stores.devices.name(&self.side.tenant, line.ordinal).await?;
             if there.as_ref() != Some(&id) {
                 let there = there.map_or_else(|| "none".to_owned(), |there| there.to_string());
                 return Err(self
@@ -177,9 +176,10 @@ impl Import<'_> {
             return Ok(());
         }
         let account = self
-            .seal
+            .side
+            .keys
             .open(&line.account, &bound_to(&self.side.tenant, &line.id))
-            .map_err(|problem| self.lines.wrong(format!("credentials of {id} do not open: {problem}")))?;
+            .map_err(|error| self.lines.wrong(format!("credentials of {id} do not open: {error}")))?;
         let account = postcard::from_bytes(&account).map_err(|error| self.lines.wrong(error.to_string()))?;
         self.batch.push(Device {
             id,
@@ -200,7 +200,7 @@ impl Import<'_> {
         if batch.is_empty() {
             return Ok(());
         }
-        let given = self.side.devices.add(&self.side.tenant, &batch).await?;
+        let given = self.side.stores.devices.add(&self.side.tenant, &batch).await?;
         for (device, given) in batch.iter().zip(given) {
             if given != Some(device.ordinal) {
                 let given =
@@ -216,7 +216,8 @@ impl Import<'_> {
     }
 
     async fn tree(&mut self, line: Tree) -> Result<(), TransferError> {
-        let Side { tenant, snapshots, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let snapshots = &stores.snapshots;
         let id = DevId::parse(&line.device).map_err(|error| self.lines.wrong(error.to_string()))?;
         self.counts.trees += 1;
         let current = snapshots.current(tenant, &id).await?;
@@ -265,7 +266,8 @@ impl Import<'_> {
                         return Ok(());
                     }
                     let members = (!line.members.is_empty()).then_some(&*line.members);
-                    let Side { tenant, campaigns, .. } = self.side;
+                    let Side { tenant, stores, .. } = self.side;
+                    let campaigns = &stores.campaigns;
                     campaigns.put(tenant, id, record.revision, members, &state.state).await?;
                     return Ok(());
                 }
@@ -280,7 +282,8 @@ impl Import<'_> {
 
     /// The campaign as a draft, made where it was not.
     async fn open_campaign(&self, line: &Campaign) -> Result<Versioned<CampaignRecord>, TransferError> {
-        let Side { tenant, campaigns, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let campaigns = &stores.campaigns;
         let id = CampaignId(line.id);
         if campaigns.load(tenant, id).await?.is_none() {
             let draft = campaign::StoredState::default().encode();
@@ -339,7 +342,8 @@ impl Import<'_> {
     /// Brings a job that was released to where it was.
     async fn job(&self, device: &str, job: &Job) -> Result<(), TransferError> {
         let id = DevId::parse(device).map_err(|error| self.lines.wrong(error.to_string()))?;
-        let Side { tenant, jobs, .. } = self.side;
+        let Side { tenant, stores, .. } = self.side;
+        let jobs = &stores.jobs;
         let until = tokio::time::Instant::now() + SEEN.0;
         loop {
             let pending = jobs.pending(tenant, &id).await?;
@@ -374,22 +378,23 @@ struct Ledger<'a> {
 
 impl<'a> Ledger<'a> {
     async fn open(side: &'a Side, id: CampaignId) -> Result<Self, TransferError> {
-        let epoch = side.jobs.claim(&side.tenant, id).await?;
+        let epoch = side.stores.jobs.claim(&side.tenant, id).await?;
         let mut length = 0;
-        while let Some((last, _)) = side.jobs.events(&side.tenant, id, length, EVENTS).await?.last() {
+        while let Some((last, _)) = side.stores.jobs.events(&side.tenant, id, length, EVENTS).await?.last() {
             length = *last;
         }
         Ok(Self { side, id, epoch, length })
     }
 
     async fn append(&mut self, events: &[JobEvent]) -> Result<(), TransferError> {
-        self.side.jobs.append(&self.side.tenant, self.id, self.epoch, events).await?;
+        self.side.stores.jobs.append(&self.side.tenant, self.id, self.epoch, events).await?;
         self.length += events.len() as u64;
         Ok(())
     }
 
     async fn release(&mut self, releases: &[Release]) -> Result<(), TransferError> {
-        self.length += self.side.jobs.release(&self.side.tenant, self.id, self.epoch, releases).await? as u64;
+        self.length +=
+            self.side.stores.jobs.release(&self.side.tenant, self.id, self.epoch, releases).await? as u64;
         Ok(())
     }
 }

@@ -7,52 +7,24 @@ mod octets;
 mod pieces;
 mod tree;
 
-use std::sync::Arc;
-
-use storage::{ArtifactStore, CampaignStore, DeviceStore, JobStore, SnapshotStore, StoreError, TenantId};
+use storage::{StoreError, Stores, TenantId, seal::KeyRing};
 
 pub use export::export;
 pub use import::import;
 pub use line::{Counts, FORMAT};
 
-/// The stores of one side.
-#[derive(Clone)]
+/// One side: whose things are moved, where they are, and what seals credentials on their way.
+///
+/// Credentials are sealed with the newest key of the side that they leave, bound to tenant and device; the side that they
+/// come to needs that key in its ring, and seals them for itself as it always does.
+#[derive(Clone, Debug)]
 pub struct Side {
     /// Whose things are moved.
     pub tenant: TenantId,
-    /// Devices.
-    pub devices: Arc<dyn DeviceStore>,
-    /// Their trees.
-    pub snapshots: Arc<dyn SnapshotStore>,
-    /// Jobs and ledgers.
-    pub jobs: Arc<dyn JobStore>,
-    /// Campaigns.
-    pub campaigns: Arc<dyn CampaignStore>,
-    /// Files.
-    pub artifacts: Arc<dyn ArtifactStore>,
-}
-
-impl std::fmt::Debug for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Side").field("tenant", &self.tenant).finish_non_exhaustive()
-    }
-}
-
-/// Seals credentials on their way, and opens them. What they are bound to is the tenant and the device.
-pub trait Seal: Sync {
-    /// Seals.
-    ///
-    /// # Errors
-    ///
-    /// In words: no entropy, no key.
-    fn seal(&self, plain: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, String>;
-
-    /// Opens what [`Seal::seal`] sealed.
-    ///
-    /// # Errors
-    ///
-    /// In words: another key, or bound to something else.
-    fn open(&self, sealed: &[u8], bound_to: &[u8]) -> Result<Vec<u8>, String>;
+    /// Where they are.
+    pub stores: Stores,
+    /// Its keys.
+    pub keys: KeyRing,
 }
 
 /// Why a transfer did not come to its end.
