@@ -86,6 +86,7 @@ fn device(number: u64) -> Result<Device, Failure> {
         },
         fumo_root: Some("FwUpdate/Pkg1".into()),
         dev_detail_read: Some(Timestamp::now()),
+        notify_address: None,
     })
 }
 
@@ -185,7 +186,7 @@ async fn release_jobs(store: &Embedded, devices: u64) -> Result<(), Failure> {
             let job = Job { campaign, ordinal, attempt: 1, phase: Phase::Waiting, since: at };
             let kind = EventKind::Released { wave: 0, after: None };
             let event = JobEvent { device: Some(device.clone()), ordinal, attempt: 1, at, kind };
-            Ok(Release { device, job, event })
+            Ok(Release { device, job, event, trigger_until: None })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let epoch = store.claim(&tenant(), campaign).await?;

@@ -59,6 +59,7 @@ fn device(visitor: &Visitor) -> Device {
         inventory: Inventory::default(),
         fumo_root: None,
         dev_detail_read: Some(Timestamp::now()),
+        notify_address: None,
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Definition {
     pub seed: Option<u64>,
     /// `allow_zero_members`: a campaign whose target matches nobody may start, and is finished then. Default: false.
     pub allow_zero_members: bool,
+    /// `trigger`: devices whose bearer is known are asked to come when their attempt begins. Default: true. A device that has
+    /// no address, or does not hear, comes by itself within the timer `wait`, as without.
+    pub trigger: bool,
 }
 
 /// Which artifact.
@@ -137,8 +140,13 @@ pub struct FailureGate {
 /// How long each phase may take, from 1s to 1 year each. At its end the attempt ends too, by that phase's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timers {
-    /// `wait`: from the release to the device's coming; and after a download, to its coming for the update. Stands still
+    /// `wait`: from the release to the device's coming, whether it was asked to come or not; and after a download, to its coming for the update. Stands still
     /// while the campaign is paused. Default 7d.
+    ///
+    /// A trigger has no timer of its own beside this one: Package #0 is answered by nothing but the session, so a device
+    /// that did not hear it, one that cannot come and one that was never asked are the same silence, and whoever waited
+    /// shorter for a trigger would only have to go on waiting for the device's own visit. What has a period of its own is
+    /// the repeat of a trigger (`notify.repeat_after` in the settings), which ends no attempt.
     pub wait: Period,
     /// `session`: a session that has sent no Exec. Stands still while the campaign is paused. Default 30m.
     pub session: Period,
@@ -221,6 +229,7 @@ impl Definition {
             retry: RetryPolicy::default(),
             seed: None,
             allow_zero_members: false,
+            trigger: true,
         }
     }
 }

@@ -1,10 +1,15 @@
 //! A campaign as it is stored: the definition with everything found out that it left open.
 
+mod v1;
+
 use dm_objects::agenda::{FirmwareMethod, FirmwareTask};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::CodecError;
 use crate::{Definition, Digest, Job, Method, Period, Phase, TimedPhase, codec};
+
+/// The stored form that is written today. The first one is still read.
+const VERSION: u8 = 2;
 
 /// A definition with everything found out that it left open. Written once, when the campaign is created; what is
 /// added or changed elsewhere afterwards does not reach into it.
@@ -43,7 +48,7 @@ impl Plan {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(1, self)
+        codec::encode(VERSION, self)
     }
 
     /// Reads the stored form.
@@ -52,7 +57,10 @@ impl Plan {
     ///
     /// [`CodecError`] when it is of another version, or cut, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        codec::decode(1, "plan", bytes)
+        if bytes.first() == Some(&1) {
+            return codec::decode::<v1::PlanV1>(1, "plan", bytes).map(Self::from);
+        }
+        codec::decode(VERSION, "plan", bytes)
     }
 
     /// What the session with the job's device is to do. `url` is where the device finds the package (the artifact

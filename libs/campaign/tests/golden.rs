@@ -91,7 +91,14 @@ fn folded() -> Campaign {
 
 #[test]
 fn plans_are_read_for_ever() {
-    check("plan-v1.bin", &plan(), &plan().encode(), |bytes| Plan::decode(bytes).unwrap());
+    let quiet = Plan { definition: Definition { trigger: false, ..plan().definition }, ..plan() };
+    check("plan-v2.bin", &quiet, &quiet.encode(), |bytes| Plan::decode(bytes).unwrap());
+    let first = fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan-v1.bin")).unwrap();
+    assert_eq!(
+        Plan::decode(&first).unwrap(),
+        plan(),
+        "what was defined without a word on triggers asks for them"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use dm_protocol::{Account, DevId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Revision, StoreError, TenantId, Versioned, seal::SealedPage};
+use crate::{NotifyAddress, Revision, StoreError, TenantId, Versioned, seal::SealedPage};
 
 /// One device as stored. The account is sealed at rest by the backend and opened on reading.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Device {
     pub fumo_root: Option<String>,
     /// When DevDetail was last read whole.
     pub dev_detail_read: Option<Timestamp>,
+    /// Where it can be asked to come; `None`: it comes by itself only.
+    pub notify_address: Option<NotifyAddress>,
 }
 
 /// The few values of a tree that every question asks for; kept beside the account so that choosing devices reads no tree.

@@ -34,8 +34,9 @@ use tokio::io::AsyncRead;
 
 use crate::{
     ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, ErrorKind,
-    InventoryRow, JobStore, Release, RequestId, RequestStore, Revision, SessionKey, SessionStore, SnapshotId,
-    SnapshotRef, SnapshotStore, StartStore, Started, StoreError, TenantId, Versioned, seal::SealedPage,
+    InventoryRow, JobStore, Receipt, Release, RequestId, RequestStore, Revision, SessionKey, SessionStore,
+    SnapshotId, SnapshotRef, SnapshotStore, StartStore, Started, StoreError, Taken, TenantId, Trigger,
+    TriggerConsumer, TriggerStore, Versioned, seal::SealedPage,
 };
 
 /// What happens to a call.
@@ -508,5 +509,35 @@ impl<S: RequestStore + ?Sized> RequestStore for Faulty<S> {
 
     async fn forget(&self, tenant: &TenantId, campaign: CampaignId, id: RequestId) -> Result<(), StoreError> {
         self.write("forget request", self.inner.forget(tenant, campaign, id)).await
+    }
+}
+
+#[async_trait]
+impl<S: TriggerStore + ?Sized> TriggerStore for Faulty<S> {
+    async fn ask(&self, triggers: &[Trigger]) -> Result<(), StoreError> {
+        self.write("ask for triggers", self.inner.ask(triggers)).await
+    }
+
+    async fn consume(&self) -> Result<Box<dyn TriggerConsumer>, StoreError> {
+        let inner = self.read("consume triggers", self.inner.consume()).await?;
+        Ok(Box::new(FaultyConsumer { inner, plan: Arc::clone(&self.plan) }))
+    }
+}
+
+struct FaultyConsumer {
+    inner: Box<dyn TriggerConsumer>,
+    plan: Arc<FaultPlan>,
+}
+
+#[async_trait]
+impl TriggerConsumer for FaultyConsumer {
+    async fn take(&mut self, max: usize, now: Timestamp, wait: Duration) -> Result<Vec<Taken>, StoreError> {
+        let calls = Faulty::new(Arc::new(()), Arc::clone(&self.plan));
+        calls.read("take triggers", self.inner.take(max, now, wait)).await
+    }
+
+    async fn settle(&mut self, settled: &[Receipt], again: &[Trigger]) -> Result<(), StoreError> {
+        let calls = Faulty::new(Arc::new(()), Arc::clone(&self.plan));
+        calls.write("settle triggers", self.inner.settle(settled, again)).await
     }
 }

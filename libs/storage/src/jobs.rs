@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use campaign::{CampaignId, Job, JobEvent};
 use dm_protocol::DevId;
+use jiff::Timestamp;
 
-use crate::{Revision, StoreError, TenantId, Versioned};
+use crate::{Revision, StoreError, TenantId, Trigger, Versioned};
 
 /// Who may write a campaign's ledger: each claim is above all before it, and those before it write no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,26 @@ pub struct Release {
     pub job: Job,
     /// The event that records it.
     pub event: JobEvent,
+    /// The device is to be asked to come, until then: a [`crate::Trigger`] is asked for, in the same step or as surely as
+    /// the job is delivered. A store may leave it out for a device that it knows has no address.
+    pub trigger_until: Option<Timestamp>,
+}
+
+impl Release {
+    /// The trigger that goes with it, if one does.
+    pub fn trigger(&self, tenant: &TenantId) -> Option<Trigger> {
+        let asked = self.job.since;
+        self.trigger_until.map(|deadline| Trigger {
+            tenant: tenant.clone(),
+            device: self.device.clone(),
+            campaign: self.job.campaign,
+            attempt: self.job.attempt,
+            asked,
+            deadline,
+            due: asked,
+            sent: 0,
+        })
+    }
 }
 
 /// Jobs and events. A job and the events of its change are written together or not at all.
@@ -34,7 +55,8 @@ pub trait JobStore: Send + Sync {
     async fn claim(&self, tenant: &TenantId, campaign: CampaignId) -> Result<Epoch, StoreError>;
 
     /// Gives jobs to devices and appends their events to the campaign's ledger, durably, in one step a call.
-    /// A release whose campaign, device and attempt the store has seen before is left out: giving twice is
+    /// The triggers that
+    /// go with them are asked for as [`Release::trigger_until`] says. A release whose campaign, device and attempt the store has seen before is left out: giving twice is
     /// giving once. Attempts of one device in one campaign grow: one that is not above the last counts as seen.
     /// Answers how many were new.
     ///

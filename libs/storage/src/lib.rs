@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod artifact;
 mod campaigns;
 mod collect;
@@ -18,7 +19,9 @@ mod session;
 mod snapshot;
 mod starts;
 mod stores;
+mod trigger;
 
+pub use address::{NotifyAddress, NotifyAddressError, WAP_PUSH_PORT};
 pub use artifact::{ArtifactMeta, ArtifactStore};
 pub use campaigns::{CampaignRecord, CampaignStore};
 pub use collect::{Collected, Collection, Collector};
@@ -34,3 +37,4 @@ pub use session::SessionStore;
 pub use snapshot::{SnapshotId, SnapshotRef, SnapshotStore};
 pub use starts::{StartStore, Started};
 pub use stores::Stores;
+pub use trigger::{Receipt, Taken, Trigger, TriggerConsumer, TriggerStore};

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     ArtifactStore, CampaignStore, DeviceStore, JobStore, RequestStore, SessionStore, SnapshotStore,
-    StartStore,
+    StartStore, TriggerStore,
 };
 
 /// The stores of one deployment. One value may stand behind several of them.
@@ -26,6 +26,8 @@ pub struct Stores {
     pub requests: Arc<dyn RequestStore>,
     /// Firmware.
     pub artifacts: Arc<dyn ArtifactStore>,
+    /// Devices to be asked to come.
+    pub triggers: Arc<dyn TriggerStore>,
 }
 
 impl Stores {
@@ -40,6 +42,7 @@ impl Stores {
             + StartStore
             + RequestStore
             + ArtifactStore
+            + TriggerStore
             + 'static,
     {
         let backend = Arc::new(backend);
@@ -51,7 +54,8 @@ impl Stores {
             campaigns: backend.clone(),
             starts: backend.clone(),
             requests: backend.clone(),
-            artifacts: backend,
+            artifacts: backend.clone(),
+            triggers: backend,
         }
     }
 }

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     env,
     io::{BufRead, BufReader, Write},
     path::Path,
@@ -23,7 +23,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sha2::{Digest, Sha256};
 use storage::{
     ArtifactStore, CampaignStore, Device, DeviceStore, Embedded, Inventory, JobStore, Release, SessionKey,
-    SessionStore, SnapshotStore, TenantId, embedded::Options,
+    SessionStore, SnapshotStore, TenantId, TriggerStore, embedded::Options,
 };
 
 const ROUNDS: u64 = 12;
@@ -52,6 +52,7 @@ fn device(name: &str) -> Device {
         inventory: Inventory { firmware: name.to_owned(), ..Inventory::default() },
         fumo_root: None,
         dev_detail_read: None,
+        notify_address: None,
     }
 }
 
@@ -129,6 +130,9 @@ async fn put_session(store: &dyn SessionStore, round: u64) {
     }
 }
 
+/// The ordinal of no device, of which the store cannot know that it has no address.
+const NOBODY: u32 = u32::MAX;
+
 async fn run_jobs(store: &dyn JobStore, round: u64) {
     let epoch = store.claim(&tenant(), JOBS).await.unwrap();
     for number in 0.. {
@@ -139,13 +143,14 @@ async fn run_jobs(store: &dyn JobStore, round: u64) {
             JobEvent { device, ordinal: 0, attempt: 1, at: second(number), kind }
         };
         let job =
-            Job { campaign: JOBS, ordinal: 0, attempt: 1, phase: Phase::Waiting, since: second(number) };
+            Job { campaign: JOBS, ordinal: NOBODY, attempt: 1, phase: Phase::Waiting, since: second(number) };
         let releases: Vec<Release> = names
             .iter()
             .map(|name| Release {
                 device: dev_id(name),
                 job: job.clone(),
                 event: event(name, EventKind::Released { wave: 0, after: None }),
+                trigger_until: Some(second(u64::from(u32::MAX))),
             })
             .collect();
         assert_eq!(store.release(&tenant(), JOBS, epoch, &releases).await.unwrap(), names.len());
@@ -314,6 +319,7 @@ async fn check(store: &Embedded, acknowledged: &Acknowledged) {
     check_devices(store, acknowledged).await;
     check_sessions(store, acknowledged).await;
     check_jobs(store, acknowledged).await;
+    check_triggers(store).await;
     check_campaigns(store, acknowledged).await;
     check_trees(store, acknowledged).await;
     check_artifacts(store, acknowledged).await;
@@ -393,6 +399,25 @@ async fn check_jobs(store: &dyn JobStore, acknowledged: &Acknowledged) {
     for numbers in acknowledged.of("ended") {
         assert!(released[&format!("job-{}-{}-0", numbers[0], numbers[1])]);
     }
+}
+
+async fn check_triggers(store: &Embedded) {
+    let mut consumer = store.consume().await.unwrap();
+    let mut asked = HashSet::new();
+    loop {
+        let now = second(u64::from(u32::MAX));
+        let taken = consumer.take(10_000, now, Duration::ZERO).await.unwrap();
+        if taken.is_empty() {
+            break;
+        }
+        asked.extend(taken.into_iter().map(|taken| taken.trigger.device));
+    }
+    for (_, event) in store.events(&tenant(), JOBS, 0, usize::MAX).await.unwrap() {
+        if matches!(event.kind, EventKind::Released { .. }) {
+            assert!(asked.remove(&event.device.unwrap()), "a job that was released has its trigger");
+        }
+    }
+    assert!(asked.is_empty(), "a trigger has its job: {asked:?}");
 }
 
 async fn check_campaigns(store: &dyn CampaignStore, acknowledged: &Acknowledged) {

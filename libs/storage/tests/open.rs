@@ -36,6 +36,7 @@ fn device(name: &str) -> Device {
         inventory: Inventory::default(),
         fumo_root: None,
         dev_detail_read: None,
+        notify_address: None,
     }
 }
 

@@ -125,6 +125,7 @@ impl Export<'_> {
             inventory: device.inventory,
             fumo_root: device.fumo_root,
             dev_detail_read: device.dev_detail_read,
+            notify_address: device.notify_address,
             more: Default::default(),
         })
     }

@@ -191,6 +191,7 @@ impl Import<'_> {
             inventory: line.inventory,
             fumo_root: line.fumo_root,
             dev_detail_read: line.dev_detail_read,
+            notify_address: line.notify_address,
         });
         if self.batch.len() >= DEVICES { self.add_devices().await } else { Ok(()) }
     }
@@ -331,7 +332,9 @@ impl Import<'_> {
                 .filter_map(|event| {
                     let job =
                         Job { phase: campaign::Phase::Waiting, since: event.at, ..job_of(event)?.clone() };
-                    Some(Release { device: event.device.clone()?, job, event: event.clone() })
+                    let (device, event) = (event.device.clone()?, event.clone());
+                    // Where it waits still, its device was asked to come when it was released.
+                    Some(Release { device, job, event, trigger_until: None })
                 })
                 .collect();
             ledger.release(&releases).await?;

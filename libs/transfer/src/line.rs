@@ -68,6 +68,8 @@ pub(crate) struct DeviceLine {
     pub(crate) inventory: Inventory,
     pub(crate) fumo_root: Option<String>,
     pub(crate) dev_detail_read: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) notify_address: Option<storage::NotifyAddress>,
     /// What later versions of a device have, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) more: BTreeMap<String, serde_json::Value>,

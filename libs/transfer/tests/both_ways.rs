@@ -42,6 +42,7 @@ fn device(number: u32) -> Device {
         inventory: Inventory { maker: "Example \"quoted\"".into(), ..Inventory::default() },
         fumo_root: Some("FwUpdate".into()),
         dev_detail_read: None,
+        notify_address: (number == 1).then(|| "sms:+15550100".parse().unwrap()),
     }
 }
 
@@ -75,6 +76,7 @@ async fn fill(side: &Side) {
             device: id(number),
             job: Job { campaign: first, ordinal: number, attempt: 1, phase: Phase::Waiting, since: at(41) },
             event: event(number, 41, EventKind::Released { wave: 0, after: None }),
+            trigger_until: None,
         })
         .collect();
     jobs.release(tenant, first, epoch, &releases).await.unwrap();

@@ -78,7 +78,8 @@ impl Carrier {
             let kind = EventKind::Released { wave, after };
             let event = JobEvent { device: Some(device.clone()), ordinal, attempt, at: now, kind };
             let job = Job { campaign: self.id, ordinal, attempt, phase: Phase::Waiting, since: now };
-            releases.push(Release { device, job, event });
+            let trigger_until = self.trigger_until(now);
+            releases.push(Release { device, job, event, trigger_until });
         }
         if !gone.is_empty() {
             self.stores.jobs.append(&self.tenant, self.id, self.epoch, &gone).await?;
@@ -87,6 +88,12 @@ impl Carrier {
             self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases).await?;
         }
         Ok(())
+    }
+
+    /// Until when devices that are released now are to be asked to come: as long as their job waits for them.
+    fn trigger_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let definition = &self.plan.definition;
+        definition.trigger.then(|| definition.timers.wait.after(now))
     }
 
     async fn end(&mut self, ends: Vec<Decision>, now: Timestamp) -> Result<usize, StoreError> {

@@ -72,7 +72,7 @@ impl Campaign {
             at: self.job.since,
             kind: EventKind::Released { wave: 0, after: None },
         };
-        let release = Release { device, job: self.job.clone(), event };
+        let release = Release { device, job: self.job.clone(), event, trigger_until: None };
         let tenant = TenantId::default();
         let epoch = front.store.claim(&tenant, self.id).await.unwrap();
         assert_eq!(front.store.release(&tenant, self.id, epoch, &[release]).await.unwrap(), 1);

@@ -121,6 +121,7 @@ fn read(mut file: Table<'_>) -> Definition {
     // TOML has no numbers beyond this one.
     definition.seed = file.number("seed", 0..=i64::MAX as u64);
     definition.allow_zero_members = file.flag("allow_zero_members").unwrap_or(false);
+    definition.trigger = file.flag("trigger").unwrap_or(true);
     file.finish();
     definition
 }

@@ -61,13 +61,14 @@ fn timestamp(field: &'static str, instant: Option<&wire::Instant>) -> Result<Tim
 
 impl From<&JobMessage> for wire::JobMessage {
     fn from(message: &JobMessage) -> Self {
-        let Release { device, job, event } = &message.release;
+        let Release { device, job, event, trigger_until } = &message.release;
         Self {
             version: VERSION,
             tenant: message.tenant.to_string(),
             device: device.as_str().to_owned(),
             job: Some(job.into()),
             event: Some(event.into()),
+            trigger_until: trigger_until.map(instant),
         }
     }
 }
@@ -80,6 +81,10 @@ impl TryFrom<wire::JobMessage> for JobMessage {
             device: device("device", &message.device)?,
             job: present("job", message.job)?.try_into()?,
             event: present("event", message.event)?.try_into()?,
+            trigger_until: message
+                .trigger_until
+                .map(|until| timestamp("trigger_until", Some(&until)))
+                .transpose()?,
         };
         Ok(Self { tenant: tenant(&message.tenant)?, release })
     }

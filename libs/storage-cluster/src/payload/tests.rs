@@ -22,7 +22,10 @@ fn event(kind: EventKind) -> JobEvent {
 fn job_message() -> JobMessage {
     let job = Job { campaign: CampaignId(3), ordinal: 7, attempt: 2, phase: Phase::Waiting, since: at(0) };
     let released = event(EventKind::Released { wave: 1, after: Some(Outcome::ExecLost) });
-    JobMessage { tenant: TenantId::default(), release: Release { device: dev_id(), job, event: released } }
+    JobMessage {
+        tenant: TenantId::default(),
+        release: Release { device: dev_id(), job, event: released, trigger_until: None },
+    }
 }
 
 fn trigger_message(reason: TriggerReason) -> TriggerMessage {

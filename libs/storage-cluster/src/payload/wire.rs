@@ -22,6 +22,8 @@ pub(super) struct JobMessage {
     pub(super) job: Option<Job>,
     #[prost(message, optional, tag = "5")]
     pub(super) event: Option<JobEvent>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) trigger_until: Option<Instant>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

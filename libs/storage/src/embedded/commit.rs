@@ -19,6 +19,7 @@ use super::{
     keys,
     ledgers::Ledgers,
     stripes::Guard,
+    triggers::Asked,
 };
 use crate::StoreError;
 
@@ -35,6 +36,8 @@ pub(crate) struct Batch {
     writes: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
     appends: Vec<Append>,
     guards: Vec<Guard>,
+    /// Dropped when the batch is written.
+    asked: Vec<Asked>,
 }
 
 /// An event for a ledger, whose offset is yet to be given.
@@ -62,6 +65,11 @@ impl Batch {
     /// Keeps a lock until the batch is durable.
     pub(crate) fn hold(&mut self, guards: impl IntoIterator<Item = Guard>) {
         self.guards.extend(guards);
+    }
+
+    /// Lets it be known, once the batch is written, that triggers were asked for.
+    pub(super) fn then(&mut self, asked: Asked) {
+        self.asked.push(asked);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -22,7 +22,8 @@ use super::{
     records::{self, Number, instant},
 };
 use crate::{
-    Device, DeviceStore, Inventory, InventoryRow, Revision, StoreError, TenantId, Versioned, seal::SealedPage,
+    Device, DeviceStore, Inventory, InventoryRow, NotifyAddress, Revision, StoreError, TenantId, Versioned,
+    seal::SealedPage,
 };
 
 /// Rows above which a read leaves the runtime's thread.
@@ -49,6 +50,9 @@ pub(super) struct InventoryRecord<'a> {
     pub(super) fumo_root: Option<Cow<'a, str>>,
     #[serde(with = "instant::option")]
     pub(super) dev_detail_read: Option<Timestamp>,
+    /// Version 2 has it behind the rest; what has none is written as version 1.
+    #[serde(skip)]
+    pub(super) notify_address: Option<Cow<'a, NotifyAddress>>,
 }
 
 impl<'a> InventoryRecord<'a> {
@@ -60,9 +64,32 @@ impl<'a> InventoryRecord<'a> {
             inventory: Cow::Borrowed(&device.inventory),
             fumo_root: device.fumo_root.as_deref().map(Cow::Borrowed),
             dev_detail_read: device.dev_detail_read,
+            notify_address: device.notify_address.as_ref().map(Cow::Borrowed),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match &self.notify_address {
+            None => records::encode(self),
+            Some(address) => records::encode_as(WITH_ADDRESS, &(self, address)),
         }
     }
 }
+
+impl InventoryRecord<'static> {
+    pub(super) fn decode(operation: &'static str, stored: &[u8]) -> Result<Self, StoreError> {
+        if stored.first() != Some(&WITH_ADDRESS) {
+            return records::decode(operation, stored);
+        }
+        let (mut record, address): (Self, Cow<'_, NotifyAddress>) =
+            records::decode_as(operation, WITH_ADDRESS, stored)?;
+        record.notify_address = Some(address);
+        Ok(record)
+    }
+}
+
+/// The version of the inventory of a device that can be asked to come.
+const WITH_ADDRESS: u8 = 2;
 
 impl Inner {
     fn seal(
@@ -109,6 +136,7 @@ impl Inner {
             inventory: inventory.inventory.into_owned(),
             fumo_root: inventory.fumo_root.map(Cow::into_owned),
             dev_detail_read: inventory.dev_detail_read,
+            notify_address: inventory.notify_address.map(Cow::into_owned),
         })
     }
 
@@ -122,7 +150,19 @@ impl Inner {
         let stored = self.engine.read(operation, Space::Inventory, &key)?.ok_or_else(|| {
             StoreError::corrupt(operation, format!("no inventory for the device of ordinal {ordinal}"))
         })?;
-        records::decode(operation, &stored)
+        InventoryRecord::decode(operation, &stored)
+    }
+
+    /// Whether a device may have an address: false only where it surely has none. Reads no more than an octet of it.
+    pub(super) fn may_be_reached(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        ordinal: u32,
+    ) -> Result<bool, StoreError> {
+        let key = keys::ordinal(operation, tenant, ordinal)?;
+        let stored = self.engine.read(operation, Space::Inventory, &key)?;
+        Ok(stored.is_none_or(|stored| stored.first() == Some(&WITH_ADDRESS)))
     }
 
     fn device_count(&self, operation: &'static str, tenant: &[u8]) -> Result<u32, StoreError> {
@@ -156,7 +196,7 @@ impl Inner {
                 .checked_add(1)
                 .ok_or_else(|| StoreError::too_large(operation, "all ordinals of the tenant are given"))?;
             let inventory_key = keys::with(&tenant_key, &ordinal.to_be_bytes());
-            batch.put(Space::Inventory, inventory_key, records::encode(&InventoryRecord::of(device)));
+            batch.put(Space::Inventory, inventory_key, InventoryRecord::of(device).encode());
             let account = self.seal(operation, &key, device, 1, ordinal)?;
             batch.put(Space::Accounts, key, account);
             added.insert(&device.id);
@@ -204,7 +244,7 @@ impl Inner {
                 let (key, stored) = row?;
                 let ordinal = keys::last_u32(&key)
                     .ok_or_else(|| StoreError::corrupt(operation, "key ends in no ordinal"))?;
-                Ok((ordinal, records::decode(operation, &stored)?))
+                Ok((ordinal, InventoryRecord::decode(operation, &stored)?))
             })
             .collect()
     }
@@ -290,9 +330,7 @@ impl DeviceStore for Embedded {
         const OPERATION: &str = "find device by ordinal";
         let key = keys::ordinal(OPERATION, tenant, ordinal)?;
         let stored = self.0.engine.read(OPERATION, Space::Inventory, &key)?;
-        stored
-            .map(|stored| Ok(records::decode::<InventoryRecord<'_>>(OPERATION, &stored)?.id.into_owned()))
-            .transpose()
+        stored.map(|stored| Ok(InventoryRecord::decode(OPERATION, &stored)?.id.into_owned())).transpose()
     }
 
     async fn put(
@@ -314,7 +352,7 @@ impl DeviceStore for Embedded {
         let revision = known.revision + 1;
         let mut batch = Batch::default();
         let inventory_key = keys::ordinal(OPERATION, tenant, known.ordinal)?;
-        let inventory = records::encode(&InventoryRecord::of(device));
+        let inventory = InventoryRecord::of(device).encode();
         let unchanged = self.0.engine.read(OPERATION, Space::Inventory, &inventory_key)?;
         if unchanged.is_none_or(|unchanged| *unchanged != *inventory) {
             batch.put(Space::Inventory, inventory_key, inventory);

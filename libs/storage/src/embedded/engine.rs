@@ -35,10 +35,12 @@ pub(crate) enum Space {
     Blobs,
     /// Records of artifacts; the octets are files.
     Artifacts,
+    /// Devices to be asked to come, by when.
+    Triggers,
 }
 
 impl Space {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::Accounts, "accounts"),
         (Self::Inventory, "inventory"),
         (Self::Meta, "meta"),
@@ -51,13 +53,14 @@ impl Space {
         (Self::History, "history"),
         (Self::Blobs, "blobs"),
         (Self::Artifacts, "artifacts"),
+        (Self::Triggers, "triggers"),
     ];
 
     /// Megabytes written to memory before they become a file: more for what many visits write.
     fn memtable_mib(self) -> u64 {
         match self {
             Self::Accounts | Self::Jobs | Self::Ledger | Self::Heads | Self::Blobs | Self::DeviceEvents => 16,
-            Self::Inventory | Self::Attempts | Self::History => 8,
+            Self::Inventory | Self::Attempts | Self::History | Self::Triggers => 8,
             Self::Meta | Self::Campaigns | Self::Artifacts => 2,
         }
     }

@@ -21,8 +21,9 @@ use super::{
     requests::RequestRecord,
     snapshots::HeadRecord,
     starts::StartRecord,
+    triggers::TriggerRecord,
 };
-use crate::{Inventory, SnapshotId, merkle};
+use crate::{Inventory, NotifyAddress, SnapshotId, TenantId, merkle};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(1_790_000_000 + second, 123_456_789).unwrap()
@@ -93,6 +94,20 @@ fn golden_records_read_as_they_were_written() {
             }),
             fumo_root: Some("FwUpdate/Pkg".into()),
             dev_detail_read: Some(at(2)),
+            notify_address: None,
+        },
+    );
+    check(
+        "trigger",
+        &TriggerRecord {
+            tenant: TenantId::default(),
+            device: DevId::parse("IMEI:1").unwrap(),
+            campaign: 7,
+            attempt: 2,
+            asked: at(0),
+            deadline: at(600),
+            due: at(60),
+            sent: 1,
         },
     );
     check("campaign-state", &StateRecord { revision: 2, state: vec![1, 2, 3] });
@@ -110,6 +125,23 @@ fn golden_records_read_as_they_were_written() {
             added: at(0),
         },
     );
+}
+
+#[test]
+fn golden_inventories_with_an_address_read_as_they_were_written() {
+    let record = InventoryRecord {
+        id: Cow::Owned(DevId::parse("IMEI:1").unwrap()),
+        tags: Cow::Owned(["a".to_owned()].into()),
+        added: at(0),
+        inventory: Cow::Owned(Inventory { firmware: "fw".into(), ..Inventory::default() }),
+        fumo_root: None,
+        dev_detail_read: None,
+        notify_address: Some(Cow::Owned(NotifyAddress::parse("udp://192.0.2.7:2948").unwrap())),
+    };
+    let today = record.encode();
+    let stored = sample("inventory-v2", &today);
+    assert_eq!(InventoryRecord::decode("read sample", &stored).unwrap(), record);
+    assert_eq!(to_hex(&today), to_hex(&stored), "it needs a new version");
 }
 
 #[test]

@@ -141,6 +141,7 @@ impl Inner {
         let mut batch = Batch::default();
         let mut released: HashMap<&DevId, (u16, Vec<JobRecord>)> = HashMap::new();
         let ledger = keys::campaign(operation, tenant, campaign)?;
+        let mut triggers = Vec::new();
         let mut new = 0;
         for release in releases {
             let key = keys::device(operation, tenant, &release.device)?;
@@ -168,9 +169,15 @@ impl Inner {
                 std::slice::from_ref(&release.event),
                 &mut batch,
             )?;
+            if let Some(trigger) = release.trigger(tenant)
+                && self.may_be_reached(operation, tenant, release.job.ordinal)?
+            {
+                triggers.push(trigger);
+            }
             released.insert(&release.device, (attempt, jobs));
             new += 1;
         }
+        self.ask_for(operation, &triggers, &mut batch)?;
         Ok((batch, new))
     }
 

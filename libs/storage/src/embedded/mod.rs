@@ -18,6 +18,7 @@ mod sessions;
 mod snapshots;
 mod starts;
 mod stripes;
+mod triggers;
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
@@ -69,6 +70,7 @@ struct Inner {
     device_locks: Stripes,
     job_locks: Stripes,
     snapshot_locks: Stripes,
+    triggers: Arc<triggers::Queue>,
     /// Rare writes: adding devices, creating and changing campaigns, adding artifacts.
     tenant_locks: Stripes,
     _lock: File,

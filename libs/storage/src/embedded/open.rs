@@ -108,6 +108,7 @@ impl Embedded {
             claims: Claims::default(),
             job_locks: Stripes::new(4096),
             snapshot_locks: Stripes::new(4096),
+            triggers: Arc::default(),
             tenant_locks: Stripes::new(64),
             _lock: lock,
         })))

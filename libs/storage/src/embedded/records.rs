@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
-/// The version that every record is written in today.
+/// The version that records are written in today, unless their own file says otherwise.
 pub(crate) const VERSION: u8 = 1;
 
 /// Why a record cannot be read.
@@ -24,8 +24,13 @@ const OCTETS_USUAL: usize = 192;
 
 /// A record's stored form.
 pub(crate) fn encode<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
+    encode_as(VERSION, record)
+}
+
+/// A record's stored form in a version of its own.
+pub(crate) fn encode_as<T: Serialize + ?Sized>(version: u8, record: &T) -> Vec<u8> {
     let mut stored = Vec::with_capacity(OCTETS_USUAL);
-    stored.push(VERSION);
+    stored.push(version);
     // Our records have known lengths and a growing buffer under them: there is nothing to fail.
     postcard::to_extend(record, stored).unwrap_or_else(|error| unreachable!("{error}"))
 }
@@ -35,8 +40,17 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(
     operation: &'static str,
     stored: &'a [u8],
 ) -> Result<T, StoreError> {
+    decode_as(operation, VERSION, stored)
+}
+
+/// A record from its stored form, if that is of this version.
+pub(crate) fn decode_as<'a, T: Deserialize<'a>>(
+    operation: &'static str,
+    want: u8,
+    stored: &'a [u8],
+) -> Result<T, StoreError> {
     let record = match stored.split_first() {
-        Some((&VERSION, body)) => postcard::from_bytes(body).map_err(RecordError::Broken),
+        Some((&version, body)) if version == want => postcard::from_bytes(body).map_err(RecordError::Broken),
         Some((&version, _)) => Err(RecordError::Version(version)),
         None => Err(RecordError::Empty),
     };

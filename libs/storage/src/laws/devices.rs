@@ -64,11 +64,15 @@ async fn a_device_is_read_as_added(store: &dyn DeviceStore) {
     changed.tags.clear();
     changed.fumo_root = Some("FwUpdate/Pkg".into());
     changed.dev_detail_read = Some(at(6));
+    changed.notify_address = Some("sms:+15550100".parse().unwrap());
     let put = store.put(&tenant, seen, &Device { ordinal: 5, ..changed.clone() }).await.unwrap();
     let read = store.load(&tenant, &added.id).await.unwrap().unwrap();
     assert_eq!(read.value, changed, "all parts of a device are written, and its ordinal never");
     assert_eq!(read.revision, put);
-    assert_eq!(store.scan(&tenant, 0, 10).await.unwrap(), [changed]);
+    assert_eq!(store.scan(&tenant, 0, 10).await.unwrap(), std::slice::from_ref(&changed));
+    changed.notify_address = None;
+    store.put(&tenant, put, &changed).await.unwrap();
+    assert_eq!(store.list(&tenant, None, 10).await.unwrap(), [changed], "an address can be taken away");
 }
 
 async fn ordinals_are_dense_also_when_adds_race(store: &dyn DeviceStore) {

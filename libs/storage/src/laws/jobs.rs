@@ -32,7 +32,7 @@ fn release(campaign: CampaignId, device: &str, attempt: u16) -> Release {
     let job =
         Job { campaign, ordinal: ordinal(device), attempt, phase: Phase::Waiting, since: at(attempt.into()) };
     let event = event(device, attempt, attempt.into(), EventKind::Released { wave: 0, after: None });
-    Release { device: dev_id(device), job, event }
+    Release { device: dev_id(device), job, event, trigger_until: None }
 }
 
 /// The device's jobs, once they are as many.

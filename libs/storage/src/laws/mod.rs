@@ -14,6 +14,7 @@ mod requests;
 mod sessions;
 mod snapshots;
 mod starts;
+mod triggers;
 
 use std::sync::{
     Arc,
@@ -30,6 +31,7 @@ pub use requests::request_store_laws;
 pub use sessions::session_store_laws;
 pub use snapshots::snapshot_store_laws;
 pub use starts::start_store_laws;
+pub use triggers::{released_trigger_laws, trigger_store_laws};
 
 use crate::{Device, ErrorKind, Inventory, StoreError, TenantId};
 
@@ -80,6 +82,7 @@ fn device(name: &str) -> Device {
         inventory: Inventory { maker: "Example".into(), model: "One".into(), ..Inventory::default() },
         fumo_root: None,
         dev_detail_read: None,
+        notify_address: None,
     }
 }
 

@@ -104,6 +104,7 @@ impl DeviceInput {
             inventory: Inventory::default(),
             fumo_root: None,
             dev_detail_read: None,
+            notify_address: None,
         })
     }
 

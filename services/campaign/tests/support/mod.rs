@@ -102,6 +102,7 @@ fn device(at: u32) -> Device {
         },
         fumo_root: None,
         dev_detail_read: None,
+        notify_address: None,
     }
 }
 

@@ -270,6 +270,7 @@ impl Engine {
             inventory: Inventory::default(),
             fumo_root: None,
             dev_detail_read: None,
+            notify_address: None,
         };
         let added = self.stores.devices.add(&self.tenant, &[device]).await?;
         if added.iter().any(Option::is_some) {

@@ -126,5 +126,6 @@ pub fn device(id: &str, auth: Option<Scheme>) -> Device {
         inventory: Inventory::default(),
         fumo_root: None,
         dev_detail_read: None,
+        notify_address: None,
     }
 }
