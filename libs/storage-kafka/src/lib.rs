@@ -1,1 +1,17 @@
 #![doc = include_str!("../README.md")]
+
+mod config;
+mod connect;
+mod consumer;
+mod dead;
+mod error;
+mod lag;
+mod producer;
+mod topics;
+
+pub use connect::Kafka;
+pub use consumer::KafkaConsumer;
+pub use dead::{DeadLetter, Which};
+pub use error::ConnectError;
+pub use service_kit::settings::KafkaSettings;
+pub use topics::{Applied, Problem, TopicPlan};

@@ -3,6 +3,7 @@
 //! The file is weakest, then the environment (`FLOTILLA__SESSION__LISTEN` is `session.listen`), then flags.
 
 mod cluster;
+mod kafka;
 mod section;
 mod sections;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub use cluster::{
     Consistency, HealthSettings, RedisSettings, Replication, Role, RolesSettings, ScyllaSettings,
     SecretsSettings, SerialConsistency, StorageBackend,
 };
+pub use kafka::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings};
 pub use section::KeyDoc;
 pub use sections::{
     AdminSettings, DialectSettings, Enrol, LogFormat, ModelSettings, SessionSettings, ShutdownSettings,
@@ -48,6 +50,8 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// The cluster's tables.
     pub scylla: ScyllaSettings,
+    /// The cluster's log.
+    pub kafka: KafkaSettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
     /// Logs.
@@ -101,6 +105,7 @@ impl Settings {
             secrets: SecretsSettings::read(&mut source),
             redis: RedisSettings::read(&mut source),
             scylla: ScyllaSettings::read(&mut source),
+            kafka: KafkaSettings::read(&mut source),
             dialect: DialectSettings::read(&mut source),
             telemetry: TelemetrySettings::read(&mut source),
             shutdown: ShutdownSettings::read(&mut source),
@@ -139,6 +144,9 @@ impl Settings {
             }
             _ => {}
         }
+        for (key, problem) in self.kafka.problems() {
+            wrong(key, problem);
+        }
         let (read, told) = (self.session.message_bytes_max.value(), self.session.max_msg_size.value());
         if read < told {
             let problem = format!("expected at least session.max_msg_size ({told} octets), got {read}");
@@ -167,6 +175,7 @@ impl Settings {
         SecretsSettings::describe(&mut keys);
         RedisSettings::describe(&mut keys);
         ScyllaSettings::describe(&mut keys);
+        KafkaSettings::describe(&mut keys);
         DialectSettings::describe(&mut keys);
         TelemetrySettings::describe(&mut keys);
         ShutdownSettings::describe(&mut keys);

@@ -1,0 +1,149 @@
+//! A connection to Kafka: the settings, the one producer of the process, and what is made from them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rdkafka::{
+    config::FromClientConfigAndContext as _, consumer::BaseConsumer, metadata::Metadata,
+    producer::Producer as _,
+};
+use service_kit::{Metrics, settings::KafkaSettings};
+use storage::StoreError;
+use storage_cluster::topics::{Outgoing, Publisher, Topic};
+
+use crate::{
+    ConnectError, KafkaConsumer,
+    config::{self, Quiet},
+    error::{cut_off, store_error},
+    producer::{Producer, Record},
+};
+
+/// Kafka, for all of a process. Clones share it.
+#[derive(Clone)]
+pub struct Kafka(Arc<Inner>);
+
+struct Inner {
+    settings: KafkaSettings,
+    metrics: Metrics,
+    producer: Producer,
+}
+
+impl Kafka {
+    /// Makes the clients; they connect by themselves when they are used. Nothing is asked of a broker.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Settings`] or [`ConnectError::Client`].
+    pub fn new(settings: &KafkaSettings, metrics: &Metrics) -> Result<Self, ConnectError> {
+        let producer = Producer::new(config::producer(settings)?).map_err(ConnectError::Client)?;
+        Ok(Self(Arc::new(Inner { settings: settings.clone(), metrics: metrics.clone(), producer })))
+    }
+
+    /// The same, and refuses topics that are not as the settings ask.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], [`ConnectError::Setup`], and [`ConnectError::Unreachable`], which may pass.
+    pub async fn connect(settings: &KafkaSettings, metrics: &Metrics) -> Result<Self, ConnectError> {
+        let kafka = Self::new(settings, metrics)?;
+        let problems = kafka.check_topics().await?;
+        if problems.is_empty() { Ok(kafka) } else { Err(ConnectError::Setup(problems)) }
+    }
+
+    /// A member of a group of consumers of a topic. It joins when it is first polled.
+    ///
+    /// # Errors
+    ///
+    /// [`storage::ErrorKind::Unavailable`] when the client cannot be made.
+    pub fn consumer(&self, topic: Topic, group: &str) -> Result<KafkaConsumer, StoreError> {
+        KafkaConsumer::new(self, topic, group)
+    }
+
+    /// Whether a broker answers, within `kafka.request_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`storage::ErrorKind::Unavailable`] or [`storage::ErrorKind::TimedOut`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let ask = self.metadata();
+        ask.await.map(|_| ()).map_err(|error| store_error("reach kafka", error))
+    }
+
+    /// What the brokers say of themselves and of all topics. Asking for one topic by name could make it.
+    pub(crate) async fn metadata(&self) -> Result<Metadata, rdkafka::error::KafkaError> {
+        let producer = self.0.producer.current();
+        let timeout = self.0.settings.request_timeout.value();
+        let ask = tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, timeout));
+        ask.await.unwrap_or(Err(rdkafka::error::KafkaError::Canceled))
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &KafkaSettings {
+        &self.0.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The topic's name on the brokers.
+    pub fn topic_name(&self, topic: Topic) -> String {
+        format!("{}{}", self.0.settings.prefix, topic.name())
+    }
+
+    pub(crate) async fn publish_records(&self, records: Vec<Record<'_>>) -> Result<(), StoreError> {
+        self.0.producer.publish(records).await
+    }
+
+    /// Runs what blocks on a client of its own that belongs to no group.
+    pub(crate) async fn with_reader<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        run: impl FnOnce(&BaseConsumer<Quiet>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // It assigns itself what it reads; the group's name is asked for, but nothing is ever committed to it.
+        let group = format!("{}flotilla-readers", self.0.settings.prefix);
+        let config = config::consumer(&self.0.settings, &group, None)
+            .map_err(|error| StoreError::unavailable(operation, error))?;
+        let work = tokio::task::spawn_blocking(move || {
+            let reader = BaseConsumer::from_config_and_context(&config, Quiet);
+            run(&reader.map_err(|error| store_error(operation, error))?)
+        });
+        work.await.map_err(|error| cut_off(operation, error))?
+    }
+}
+
+#[async_trait]
+impl Publisher for Kafka {
+    async fn publish(&self, topic: Topic, messages: Vec<Outgoing>) -> Result<(), StoreError> {
+        let partitions = self.partitions(topic);
+        if messages.iter().any(|message| message.partition.is_some_and(|partition| partition >= partitions)) {
+            return Err(StoreError::missing("publish to a partition"));
+        }
+        let name = self.topic_name(topic);
+        let records = messages
+            .iter()
+            .map(|message| Record {
+                topic: &name,
+                partition: message.partition,
+                key: &message.key,
+                payload: &message.payload,
+                traceparent: message.traceparent.as_deref(),
+                headers: Vec::new(),
+            })
+            .collect();
+        self.publish_records(records).await
+    }
+
+    fn partitions(&self, topic: Topic) -> u32 {
+        let settings = &self.0.settings;
+        let partitions = match topic {
+            Topic::Jobs => settings.jobs_partitions.value(),
+            Topic::Triggers => settings.triggers_partitions.value(),
+            Topic::Events => settings.events_partitions.value(),
+            // Few, and their order among each other is what a reader wants to see.
+            Topic::Dead => 1,
+        };
+        u32::try_from(partitions).unwrap_or(u32::MAX)
+    }
+}
