@@ -5,7 +5,8 @@ use std::{
     process::ExitStatus,
 };
 
-use admin_service::api::{DeviceView, MemberView, TreeView, VerifyView};
+use ::campaign::history::{Entry, History};
+use admin_service::api::{CampaignView, DeviceView, EventView, EventsView, MemberView, TreeView, VerifyView};
 use loadtest::{FleetReport, report::Final};
 use serde::Serialize;
 
@@ -14,11 +15,13 @@ use crate::{
     client::{Client, escape},
     commands::campaign::{self, Ending},
     exit::Failure,
-    output::grouped,
+    output::{self, grouped},
 };
 
 /// The most trees that are read from the server one by one.
 const TREES_MAX: usize = 20_000;
+/// Events read at once.
+const EVENTS_PAGE: usize = 1000;
 /// Devices that a failed check names.
 const NAMED_MAX: usize = 5;
 /// From this result code on a FUMO report is a failure (FUMO 1.0, 8.1).
@@ -26,15 +29,15 @@ const FAILURE_CODE_MIN: u16 = 400;
 
 /// One thing that must hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Check {
-    pub(super) holds: bool,
-    pub(super) claim: String,
+pub(in crate::commands) struct Check {
+    pub(in crate::commands) holds: bool,
+    pub(in crate::commands) claim: String,
     /// What was compared, or what is wrong.
-    pub(super) detail: String,
+    pub(in crate::commands) detail: String,
 }
 
 impl Check {
-    fn of(claim: &str, wrong: &[String], compared: String) -> Self {
+    pub(in crate::commands) fn of(claim: &str, wrong: &[String], compared: String) -> Self {
         let holds = wrong.is_empty();
         let detail = if holds {
             compared
@@ -47,21 +50,22 @@ impl Check {
 }
 
 /// What the checks are made on.
-pub(super) struct Found<'a> {
-    pub(super) client: &'a Client,
-    pub(super) campaign: &'a str,
-    pub(super) ending: Ending,
-    pub(super) fleet: &'a FleetReport,
+pub(in crate::commands) struct Found<'a> {
+    pub(in crate::commands) client: &'a Client,
+    pub(in crate::commands) campaign: &'a str,
+    pub(in crate::commands) ending: Ending,
+    pub(in crate::commands) fleet: &'a FleetReport,
     /// Nothing was to go wrong.
-    pub(super) fair_weather: bool,
+    pub(in crate::commands) fair_weather: bool,
 }
 
 /// Makes all checks.
-pub(super) fn checks(found: &Found<'_>) -> Result<Vec<Check>, Failure> {
+pub(in crate::commands) fn checks(found: &Found<'_>) -> Result<Vec<Check>, Failure> {
     let states = member_states(found)?;
     Ok(vec![
         finished(found.ending),
         adds_up(found)?,
+        keeps_promises(found)?,
         no_exec_twice(found.fleet),
         updated(found, &states),
         told_the_truth(found, &states),
@@ -102,14 +106,63 @@ fn no_exec_twice(fleet: &FleetReport) -> Check {
     Check::of("no Exec ran twice for one attempt", &wrong, compared)
 }
 
-/// The server's end.
-pub(super) fn ended(status: ExitStatus) -> Check {
+/// The ledger read from its beginning, against what every ledger keeps.
+fn keeps_promises(found: &Found<'_>) -> Result<Check, Failure> {
+    let path = campaign::path(found.campaign);
+    let view: CampaignView = found.client.get(&path)?;
+    let mut history = History::new(view.in_flight_max);
+    let mut from = 0;
+    loop {
+        let page: EventsView = found.client.get(&format!("{path}/events?from={from}&limit={EVENTS_PAGE}"))?;
+        if page.items.is_empty() {
+            break;
+        }
+        for event in &page.items {
+            if let (Some(device), Some(entry)) = (&event.device, entry(event)) {
+                history.take(device, event.attempt.unwrap_or(0), entry);
+            }
+        }
+        from = page.next;
+    }
+    let found = history.finish(view.members);
+    let compared = format!(
+        "{} events, at most {} of {} devices in flight",
+        grouped(found.events),
+        grouped(found.in_flight_most.into()),
+        grouped(view.in_flight_max.into())
+    );
+    let claim = "the ledger never exceeds the budget, gives one attempt at a time, and ends each device once";
+    Ok(Check::of(claim, &found.told, compared))
+}
+
+fn entry(event: &EventView) -> Option<Entry> {
+    match event.event.as_str() {
+        "released" => Some(Entry::Released),
+        "moved" => event.phase.map(Entry::Moved),
+        "ended" => Some(Entry::Ended { may_retry: event.retry_at.is_some() }),
+        _ => None,
+    }
+}
+
+/// A server's end.
+pub(in crate::commands) fn ended(name: &str, status: ExitStatus) -> Check {
     let wrong = if status.success() { Vec::new() } else { vec![status.to_string()] };
-    Check::of("the server drained and ended well", &wrong, "exit code 0".to_owned())
+    Check::of(&format!("{name} drained and ended well"), &wrong, "exit code 0".to_owned())
+}
+
+/// Prints checks, a line each.
+pub(in crate::commands) fn print(checks: &[Check]) -> Result<(), Failure> {
+    let colours = output::colours();
+    for check in checks {
+        let (word, colour) = if check.holds { ("ok  ", "32") } else { ("FAIL", "31") };
+        let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
+        output::print_line(&format!("{word} {} ({})", check.claim, output::printable(check.detail.clone())))?;
+    }
+    Ok(())
 }
 
 /// The kills that were asked for.
-pub(super) fn killed(asked: u32, done: u32) -> Check {
+pub(in crate::commands) fn killed(asked: u32, done: u32) -> Check {
     let wrong = if asked == done { Vec::new() } else { vec![format!("{done} were done in time")] };
     Check::of("the server was killed and came back", &wrong, format!("{asked} times"))
 }

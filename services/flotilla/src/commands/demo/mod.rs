@@ -1,8 +1,8 @@
 //! `flotilla demo`: a server, a simulated fleet and a firmware campaign, from the start to the end.
 
-mod check;
+pub(super) mod check;
 mod child;
-mod plan;
+pub(super) mod plan;
 mod summary;
 
 use std::{
@@ -126,8 +126,8 @@ impl<'a> Demo<'a> {
         eprintln!("server at {}", server.devices_url());
         let client = server.client()?;
         let fleet = self.fleet(&server);
-        let import_s = self.import(&client, &fleet)?;
-        self.add_artifact(&client)?;
+        let import_s = import(&client, self.folder, &fleet)?;
+        add_artifact(&client, self.args.seed, self.args.artifact_size)?;
 
         let started = Instant::now();
         let definition = self.plan.definition(self.args.seed);
@@ -153,7 +153,7 @@ impl<'a> Demo<'a> {
             disk_bytes_per_device: disk_bytes / u64::from(self.args.devices),
         };
         let status = server.stop()?;
-        checks.push(check::ended(status));
+        checks.push(check::ended("the server", status));
         checks.extend(killer.check());
         Ok(Summary {
             ended_well: checks.iter().all(|check| check.holds),
@@ -174,36 +174,6 @@ impl<'a> Demo<'a> {
         fleet.timing.poll_ms = u64::try_from(self.plan.poll.as_millis()).unwrap_or(u64::MAX);
         fleet.active_max = self.args.active_max;
         fleet
-    }
-
-    /// Makes the server know the fleet, as an operator would; how long it took.
-    fn import(&self, client: &Client, fleet: &Fleet) -> Result<f64, Failure> {
-        let began = Instant::now();
-        let path = self.folder.join("roster.csv");
-        fleet::write_roster(fleet, &path)?;
-        let file = File::open(&path)?;
-        let name = path.display().to_string();
-        let mut first_bad = None;
-        let summary = device::import_from(client, &name, None, file, &mut |bad| {
-            first_bad.get_or_insert_with(|| format!("line {}: {}", bad.line, bad.detail));
-        })?;
-        if let Some(bad) = first_bad {
-            return Err(Failure::error(format!("the fleet's roster was not taken: {bad}")));
-        }
-        let took = began.elapsed().as_secs_f64();
-        eprintln!("{} devices imported in {took:.1} s", output::grouped(summary.counts.created));
-        Ok(took)
-    }
-
-    /// Octets that do not compress, and are the same for the same seed.
-    fn add_artifact(&self, client: &Client) -> Result<(), Failure> {
-        let path = format!("/v1/artifacts?name={ARTIFACT}&version={VERSION}");
-        let size = self.args.artifact_size;
-        let mut firmware = Noise { state: self.args.seed, left: size };
-        let artifact: ArtifactView =
-            client.post_reader(&path, "application/octet-stream", Some(size), &mut firmware)?;
-        eprintln!("firmware of {} added, sha256 {}", output::octets(artifact.size), artifact.digest);
-        Ok(())
     }
 
     fn watch(
@@ -231,15 +201,44 @@ impl<'a> Demo<'a> {
     }
 }
 
+/// Makes the server know the fleet, as an operator would; how long it took.
+pub(super) fn import(client: &Client, folder: &Path, fleet: &Fleet) -> Result<f64, Failure> {
+    let began = Instant::now();
+    let path = folder.join("roster.csv");
+    fleet::write_roster(fleet, &path)?;
+    let file = File::open(&path)?;
+    let name = path.display().to_string();
+    let mut first_bad = None;
+    let summary = device::import_from(client, &name, None, file, &mut |bad| {
+        first_bad.get_or_insert_with(|| format!("line {}: {}", bad.line, bad.detail));
+    })?;
+    if let Some(bad) = first_bad {
+        return Err(Failure::error(format!("the fleet's roster was not taken: {bad}")));
+    }
+    let took = began.elapsed().as_secs_f64();
+    eprintln!("{} devices imported in {took:.1} s", output::grouped(summary.counts.created));
+    Ok(took)
+}
+
+/// Adds a firmware of octets that do not compress, and are the same for the same seed.
+pub(super) fn add_artifact(client: &Client, seed: u64, size: u64) -> Result<(), Failure> {
+    let path = format!("/v1/artifacts?name={ARTIFACT}&version={VERSION}");
+    let mut firmware = Noise { state: seed, left: size };
+    let artifact: ArtifactView =
+        client.post_reader(&path, "application/octet-stream", Some(size), &mut firmware)?;
+    eprintln!("firmware of {} added, sha256 {}", output::octets(artifact.size), artifact.digest);
+    Ok(())
+}
+
 /// A fleet that runs beside the watching.
-struct RunningFleet {
+pub(super) struct RunningFleet {
     progress: Arc<Mutex<Progress>>,
     cancel: CancellationToken,
     thread: std::thread::JoinHandle<Result<FleetReport, Failure>>,
 }
 
 impl RunningFleet {
-    fn start(fleet: Fleet) -> Self {
+    pub(super) fn start(fleet: Fleet) -> Self {
         let progress = Arc::new(Mutex::new(Progress::default()));
         let cancel = CancellationToken::new();
         let thread = std::thread::spawn({
@@ -255,12 +254,12 @@ impl RunningFleet {
         Self { progress, cancel, thread }
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets the sessions under way end.
-    fn stop(self) -> Result<FleetReport, Failure> {
+    pub(super) fn stop(self) -> Result<FleetReport, Failure> {
         self.cancel.cancel();
         self.thread.join().unwrap_or_else(|_| Err(Failure::error("the fleet failed")))
     }

@@ -8,32 +8,42 @@ const VISITS_PER_S: u64 = 1000;
 const POLL_MIN: Duration = Duration::from_secs(2);
 
 /// The name the demo's firmware is added by.
-pub(super) const ARTIFACT: &str = "demo-firmware";
+pub(in crate::commands) const ARTIFACT: &str = "demo-firmware";
 /// Its version: newer than any that a simulated device leaves the factory with.
-pub(super) const VERSION: &str = "9.0.0";
+pub(in crate::commands) const VERSION: &str = "9.0.0";
 
 /// Times that follow from how many devices there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) devices: u32,
+pub(in crate::commands) struct Plan {
+    pub(in crate::commands) devices: u32,
     /// From one visit of a device to its next.
-    pub(super) poll: Duration,
+    pub(in crate::commands) poll: Duration,
 }
 
 impl Plan {
-    pub(super) fn new(devices: u32, poll: Option<Duration>) -> Self {
+    pub(in crate::commands) fn new(devices: u32, poll: Option<Duration>) -> Self {
         let fitting = Duration::from_secs(u64::from(devices) / VISITS_PER_S);
         Self { devices, poll: poll.unwrap_or(fitting).max(POLL_MIN) }
     }
 
     /// The campaign: three waves, gates that let a rough night through, timers of a few visits.
-    pub(super) fn definition(&self, seed: u64) -> String {
+    pub(in crate::commands) fn definition(&self, seed: u64) -> String {
+        self.definition_with(seed, 0)
+    }
+
+    /// The same, with timers that outlast servers which are away for a while.
+    pub(in crate::commands) fn ordeal(&self, seed: u64) -> String {
+        self.definition_with(seed, 240)
+    }
+
+    fn definition_with(&self, seed: u64, outage_s: u64) -> String {
         let poll = self.poll.as_secs().max(1);
         let in_flight_max = (self.devices / 2).clamp(50, 20_000);
         let seed = seed >> 1;
         // A device that falls silent with an update under way ends after twice the phase: download and install. One whose
         // messages are lost again and again waits longer each time, up to half a minute, and a killed server adds to that.
-        let (wait, session, phase) = (120 + 10 * poll, 180 + 4 * poll, 60 + 4 * poll);
+        let (wait, session) = (120 + outage_s + 10 * poll, 180 + outage_s + 4 * poll);
+        let phase = 60 + outage_s + 4 * poll;
         format!(
             "\
 name = \"demo: firmware {VERSION}\"

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use loadtest::FleetReport;
 use serde::Serialize;
 
-use super::check::Check;
+use super::check::{self, Check};
 use crate::{
     commands::campaign,
     exit::Failure,
@@ -91,17 +91,7 @@ impl Summary {
     pub(super) fn print(&self) -> Result<(), Failure> {
         output::print_pairs(&self.rows())?;
         output::print_line("")?;
-        let colours = output::colours();
-        for check in &self.checks {
-            let (word, colour) = if check.holds { ("ok  ", "32") } else { ("FAIL", "31") };
-            let word = if colours { format!("\x1b[{colour}m{word}\x1b[0m") } else { word.to_owned() };
-            output::print_line(&format!(
-                "{word} {} ({})",
-                check.claim,
-                output::printable(check.detail.clone())
-            ))?;
-        }
-        Ok(())
+        check::print(&self.checks)
     }
 
     /// Writes a page and a JSON beside it; for a name in `.json`, the JSON alone.
