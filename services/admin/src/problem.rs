@@ -154,6 +154,12 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::NoMembers { .. } | ServiceError::WrongState { .. } => Self::conflict(detail),
             ServiceError::Unavailable => Self::unavailable(detail, 1),
+            ServiceError::NoAnswer { .. } => {
+                let mut problem = Self::unavailable(detail, 5);
+                problem.body.type_ = types::OUTCOME_UNKNOWN.into();
+                problem.body.title = "It is not known whether it was done".into();
+                problem
+            }
             ServiceError::Store(error) => error.into(),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "campaign cannot be worked on");

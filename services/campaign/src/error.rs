@@ -32,6 +32,16 @@ pub enum ServiceError {
     /// The service is shutting down, or has only begun to run.
     #[error("the campaign's owner is not running")]
     Unavailable,
+    /// The process that owns the campaign has not answered in time. It may still do what was asked.
+    #[error("the owner of {campaign} has not answered in {waited_s} s: it may still do it within {kept_s} s")]
+    NoAnswer {
+        /// The campaign.
+        campaign: CampaignId,
+        /// How long it was waited for, in seconds.
+        waited_s: u64,
+        /// How long from the asking on it may still be done, in seconds.
+        kept_s: u64,
+    },
     /// A stored record cannot be read.
     #[error("could not read {campaign}")]
     Corrupt {

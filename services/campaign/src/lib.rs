@@ -1,15 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod ask;
 mod carry;
-mod clock;
 mod error;
+mod live;
+mod mailbox;
+mod operations;
 mod owner;
+mod owners;
+mod process;
+mod reporting;
 mod reports;
 mod select;
 mod service;
+mod starting;
+mod views;
 
-pub use clock::{Clock, system_clock};
 pub use error::ServiceError;
+pub use process::{Clock, Entropy, Process, system_clock, system_entropy};
 pub use reports::{
     DeviceReport, DeviceRow, DevicesPage, OutcomeRow, Status, Summary, Verification, WaveStatus,
 };

@@ -1,23 +1,24 @@
 //! The one task that owns a running campaign: it reads the ledger, decides, and writes.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use campaign::{Campaign, CampaignId, EventKind, JobEvent, Run, Start, StoredState, decode_members};
+use campaign::{CampaignId, EventKind, Run, Start, StoredState};
 use jiff::Timestamp;
-use storage::{CampaignRecord, Epoch, Revision, StoreError, TenantId, Versioned};
+use storage::{Epoch, ErrorKind, Revision, StoreError, TenantId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, ServiceError, Stores, carry::Carrier};
+use crate::{
+    Clock, ServiceError, Stores,
+    ask::Ask,
+    carry::Carrier,
+    live::{Live, Loaded},
+};
 
-/// Events read at once.
+/// Events read at once in search of one.
 const EVENTS: usize = 4096;
 /// Decisions written at once.
 const DECISIONS: usize = 2048;
@@ -29,92 +30,58 @@ const SLEEP_MIN: (Duration, Duration) = (Duration::from_millis(5), Duration::fro
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pauses between tries while a store fails.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// How far back the rate looks.
-const RATE_SPAN: Duration = Duration::from_secs(60);
 
 /// Something for the owner to record in its campaign's ledger, and who waits for it.
 pub(crate) struct Command {
-    pub(crate) kind: EventKind,
+    pub(crate) ask: Ask,
+    /// What had been read of the ledger when it was asked. `None`: everything, as of the first try.
+    pub(crate) after: Option<u64>,
     pub(crate) reply: oneshot::Sender<Result<(), ServiceError>>,
 }
 
-/// What others may see of a campaign while its owner works on it.
-pub(crate) struct Live {
-    state: RwLock<(Campaign, u64)>,
-    rate: RwLock<VecDeque<(Timestamp, u32)>>,
+/// Commands for whoever owns the campaign in this process, now or after another claim.
+pub(crate) struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    /// Taken out, and yet to be done by who claims next.
+    unfinished: Option<Command>,
 }
 
-impl Live {
-    pub(crate) fn new(campaign: Campaign, offset: u64) -> Self {
-        Self { state: RwLock::new((campaign, offset)), rate: RwLock::default() }
+impl Inbox {
+    pub(crate) fn new(commands: mpsc::Receiver<Command>) -> Self {
+        Self { commands, unfinished: None }
     }
 
-    /// The campaign as of now, and the ledger's offset it has read to. Hold it shortly: the owner waits for it.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, (Campaign, u64)> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    fn try_next(&mut self) -> Option<Command> {
+        self.unfinished.take().or_else(|| self.commands.try_recv().ok())
     }
 
-    /// Devices that came to their end, a second, lately.
-    pub(crate) fn ends_per_second(&self) -> Option<f64> {
-        let rate = self.rate.read().unwrap_or_else(PoisonError::into_inner);
-        let ((from, before), (to, after)) = (*rate.front()?, *rate.back()?);
-        let secs = to.duration_since(from).as_secs_f64();
-        (secs >= 1.0).then(|| f64::from(after.saturating_sub(before)) / secs)
-    }
-
-    fn fold(&self, events: &[(u64, JobEvent)], last: u64) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for (_, event) in events {
-            log(event);
-            state.0.fold(event);
-        }
-        state.1 = last;
-    }
-
-    fn note_rate(&self, now: Timestamp, ended: u32) {
-        let mut rate = self.rate.write().unwrap_or_else(PoisonError::into_inner);
-        let recent = rate.back().is_some_and(|(at, _)| now.duration_since(*at).as_millis() < 500);
-        if !recent {
-            rate.push_back((now, ended));
-        }
-        let span = jiff::SignedDuration::try_from(RATE_SPAN).unwrap_or(jiff::SignedDuration::MAX);
-        while rate.front().is_some_and(|(at, _)| now.duration_since(*at) > span) && rate.len() > 2 {
-            rate.pop_front();
-        }
+    /// Nobody answers any more: who waits asks elsewhere.
+    pub(crate) fn close(&mut self) {
+        self.commands.close();
+        while self.try_next().is_some() {}
     }
 }
 
-/// A stored campaign, read.
-pub(crate) struct Loaded {
-    pub(crate) campaign: Campaign,
-    pub(crate) stored: StoredState,
-    pub(crate) revision: Revision,
+/// How an owner came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The campaign is over.
+    Over,
+    /// It was told to end.
+    LetGo,
+    /// Someone else has written: what this one knows is not enough to go on.
+    Lost,
 }
 
-/// Reads a started campaign from its record: its checkpoint where that can be read, else nothing of the ledger yet.
-pub(crate) fn restore(record: Versioned<CampaignRecord>) -> Result<Option<Loaded>, ServiceError> {
-    let Versioned { value: record, revision } = record;
-    let corrupt = |source| ServiceError::Corrupt { campaign: record.id, source };
-    let plan = campaign::Plan::decode(&record.definition).map_err(corrupt)?;
-    let mut stored = StoredState::decode(&record.state).map_err(corrupt)?;
-    let Some(start) = &stored.start else { return Ok(None) };
-    let members = decode_members(&record.members).map_err(corrupt)?;
-    let restored = (!stored.checkpoint.is_empty())
-        .then(|| Campaign::restore(plan.clone(), &members, start, &stored.checkpoint));
-    let campaign = match restored {
-        Some(Ok(campaign)) => campaign,
-        other => {
-            if let Some(Err(error)) = other {
-                tracing::warn!(campaign = %record.id, %error, "reading the whole ledger");
-            }
-            stored.offset = 0;
-            Campaign::new(plan, &members, start)
-        }
-    };
-    Ok(Some(Loaded { campaign, stored, revision }))
+/// What an owner works with, beside its campaign.
+#[derive(Clone)]
+pub(crate) struct Means {
+    pub(crate) stores: Stores,
+    pub(crate) tenant: TenantId,
+    pub(crate) clock: Clock,
 }
 
-pub(crate) struct Owner {
+pub(crate) struct Owner<'i> {
     id: CampaignId,
     live: Arc<Live>,
     carrier: Carrier,
@@ -125,20 +92,21 @@ pub(crate) struct Owner {
     /// What the stored state says.
     written: (Run, u64),
     written_at: Instant,
-    commands: mpsc::Receiver<Command>,
-    shutdown: CancellationToken,
+    inbox: &'i mut Inbox,
+    stop: CancellationToken,
 }
 
-impl Owner {
+impl<'i> Owner<'i> {
     pub(crate) fn new(
-        (stores, tenant, clock): (Stores, TenantId, Clock),
+        means: Means,
         (id, epoch): (CampaignId, Epoch),
         loaded: Loaded,
-        commands: mpsc::Receiver<Command>,
-        shutdown: CancellationToken,
+        inbox: &'i mut Inbox,
+        stop: CancellationToken,
     ) -> Self {
         let Loaded { campaign, stored, revision } = loaded;
         let plan = campaign.plan().clone();
+        let Means { stores, tenant, clock } = means;
         Self {
             id,
             live: Arc::new(Live::new(campaign, stored.offset)),
@@ -149,8 +117,8 @@ impl Owner {
             revision,
             written: (stored.run, stored.offset),
             written_at: Instant::now(),
-            commands,
-            shutdown,
+            inbox,
+            stop,
         }
     }
 
@@ -158,23 +126,19 @@ impl Owner {
         Arc::clone(&self.live)
     }
 
-    /// Runs until the campaign is over, or shutdown, or someone else has taken the campaign.
-    #[tracing::instrument(name = "campaign", skip_all, fields(campaign = %self.id))]
-    pub(crate) async fn run(mut self) {
+    /// Runs until the campaign is over, or it is told to stop, or someone else has taken the campaign.
+    pub(crate) async fn run(mut self) -> End {
         let mut pause = BACKOFF.0;
         loop {
             match self.step().await {
-                Ok(Step::Again) => pause = BACKOFF.0,
-                Ok(Step::Over) => return,
-                Err(error) if error.kind == storage::ErrorKind::Conflict => {
-                    tracing::error!("another owner has written this campaign; this one stops");
-                    return;
-                }
+                Ok(None) => pause = BACKOFF.0,
+                Ok(Some(end)) => return end,
+                Err(error) if error.kind == ErrorKind::Conflict => return End::Lost,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "store failed, trying again");
                     tokio::select! {
                         biased;
-                        () = self.shutdown.cancelled() => return,
+                        () = self.stop.cancelled() => return End::LetGo,
                         () = tokio::time::sleep(pause) => {}
                     }
                     pause = (pause * 2).min(BACKOFF.1);
@@ -184,29 +148,29 @@ impl Owner {
     }
 
     /// Reads, decides, writes; waits where there is nothing to write.
-    async fn step(&mut self) -> Result<Step, StoreError> {
+    async fn step(&mut self) -> Result<Option<End>, StoreError> {
         self.read_ledger().await?;
         let (run, offset) = self.position();
         // Until its start stands in the ledger a campaign is only a record that says so, and takes no command.
         let has_begun = run != Run::Draft;
-        if has_begun && (run != self.written.0 || run.is_over()) {
+        if has_begun && (run != self.written.0 || (run.is_over() && offset != self.written.1)) {
             // Sessions ask the stored state whether they may hand out work.
             self.write_state().await?;
         }
         if run.is_over() {
             tracing::info!(run = run.name(), "campaign is over");
-            self.refuse_commands();
-            return Ok(Step::Over);
+            self.answer_the_rest(&run);
+            return Ok(Some(End::Over));
         }
-        if self.shutdown.is_cancelled() {
-            if has_begun {
+        if self.stop.is_cancelled() {
+            if has_begun && offset != self.written.1 {
                 self.write_state().await?;
             }
-            return Ok(Step::Over);
+            return Ok(Some(End::LetGo));
         }
-        if has_begun && let Ok(command) = self.commands.try_recv() {
+        if has_begun && let Some(command) = self.inbox.try_next() {
             self.handle_command(command).await?;
-            return Ok(Step::Again);
+            return Ok(None);
         }
         let now = (self.clock)();
         let decisions = self.live.read().0.decide(now, DECISIONS);
@@ -217,25 +181,13 @@ impl Owner {
             // Sessions were faster with all of it: their events are about to come.
             return self.wait(now, offset, SLEEP_MIN.1).await;
         }
-        Ok(Step::Again)
+        Ok(None)
     }
 
     /// Folds what the ledger has that was not read yet.
     async fn read_ledger(&mut self) -> Result<(), StoreError> {
-        loop {
-            let from = self.live.read().1;
-            let carrier = &self.carrier;
-            let events = carrier.stores.jobs.events(&carrier.tenant, self.id, from, EVENTS).await?;
-            let Some(&(last, _)) = events.last() else { break };
-            self.live.fold(&events, last);
-            if events.len() == EVENTS {
-                // A restart reads a long ledger; others on this thread come in between.
-                tokio::task::yield_now().await;
-            }
-        }
-        let ended = self.live.read().0.counts().ended();
-        self.live.note_rate((self.clock)(), ended);
-        Ok(())
+        let Carrier { stores, tenant, .. } = &self.carrier;
+        self.live.follow(&*stores.jobs, tenant, self.id, (self.clock)()).await
     }
 
     fn position(&self) -> (Run, u64) {
@@ -266,43 +218,77 @@ impl Owner {
     }
 
     /// Records what somebody asked for. All that was written before has been folded, so what is asked for still fits.
-    async fn handle_command(&mut self, command: Command) -> Result<(), StoreError> {
-        let Command { kind, reply } = command;
-        let (run, _) = self.position();
-        if let Err(refused) = permit(self.id, &run, &kind) {
-            let _ = reply.send(refused.map_or(Ok(()), Err));
-            return Ok(());
-        }
-        let now = (self.clock)();
-        let done = async {
-            self.carrier.record(kind, now).await?;
-            self.read_ledger().await?;
-            self.write_state().await
-        };
-        match done.await {
-            Ok(()) => {
-                let _ = reply.send(Ok(()));
+    async fn handle_command(&mut self, mut command: Command) -> Result<(), StoreError> {
+        let (run, offset) = self.position();
+        let after = *command.after.get_or_insert(offset);
+        match self.record(&command.ask, &run, after).await {
+            Ok(answer) => {
+                let _ = command.reply.send(answer);
                 Ok(())
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                self.inbox.unfinished = Some(command);
+                Err(error)
             }
             Err(error) => {
                 // Whoever asked learns that it may not have been done; the loop goes on from the ledger.
                 let again = StoreError { kind: error.kind, operation: error.operation, source: None };
-                let _ = reply.send(Err(error.into()));
+                let _ = command.reply.send(Err(error.into()));
                 Err(again)
             }
         }
     }
 
-    fn refuse_commands(&mut self) {
-        self.commands.close();
-        let (run, _) = self.position();
-        while let Ok(Command { kind, reply }) = self.commands.try_recv() {
-            let refused = permit(self.id, &run, &kind).err().flatten();
-            let _ = reply.send(refused.map_or(Ok(()), Err));
+    async fn record(
+        &mut self,
+        ask: &Ask,
+        run: &Run,
+        after: u64,
+    ) -> Result<Result<(), ServiceError>, StoreError> {
+        let event = ask.event();
+        if self.stands_behind(&event, after).await? {
+            // It was done, and whoever did it could not say so. What came after it, came after it.
+            self.write_state().await?;
+            return Ok(Ok(()));
+        }
+        if let Some(answer) = ask.settled(self.id, run) {
+            return Ok(answer);
+        }
+        self.carrier.record(event, (self.clock)()).await?;
+        self.read_ledger().await?;
+        self.write_state().await?;
+        Ok(Ok(()))
+    }
+
+    /// Whether the ledger has this event of the campaign behind an offset.
+    async fn stands_behind(&self, event: &EventKind, after: u64) -> Result<bool, StoreError> {
+        let (_, end) = self.position();
+        let Carrier { stores, tenant, .. } = &self.carrier;
+        let mut from = after;
+        while from < end {
+            let events = stores.jobs.events(tenant, self.id, from, EVENTS).await?;
+            let Some(&(last, _)) = events.last() else { break };
+            if events.iter().any(|(_, found)| found.kind == *event) {
+                return Ok(true);
+            }
+            from = last;
+        }
+        Ok(false)
+    }
+
+    fn answer_the_rest(&mut self, run: &Run) {
+        self.inbox.commands.close();
+        while let Some(Command { ask, reply, .. }) = self.inbox.try_next() {
+            let _ = reply.send(ask.settled(self.id, run).unwrap_or(Err(ServiceError::Unavailable)));
         }
     }
 
-    async fn wait(&mut self, now: Timestamp, offset: u64, at_least: Duration) -> Result<Step, StoreError> {
+    async fn wait(
+        &mut self,
+        now: Timestamp,
+        offset: u64,
+        at_least: Duration,
+    ) -> Result<Option<End>, StoreError> {
         let next = self.live.read().0.next_deadline(now);
         let until_due = next.map_or(SLEEP_MAX, |next| {
             Duration::try_from(next.duration_since(now)).unwrap_or_default().min(SLEEP_MAX)
@@ -313,57 +299,23 @@ impl Owner {
             if is_new { CHECKPOINT_EVERY.saturating_sub(self.written_at.elapsed()) } else { SLEEP_MAX };
         if until_checkpoint.is_zero() {
             self.write_state().await?;
-            return Ok(Step::Again);
+            return Ok(None);
         }
         let carrier = &self.carrier;
         let command = tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => None,
-            command = self.commands.recv() => command,
+            () = self.stop.cancelled() => None,
+            command = self.inbox.commands.recv(), if self.inbox.unfinished.is_none() => command,
             waited = carrier.stores.jobs.wait_events(&carrier.tenant, self.id, offset) => {
                 waited?;
                 None
             }
             () = tokio::time::sleep(until_due.min(until_checkpoint)) => None,
         };
-        if let Some(command) = command {
-            // Something may have come while we waited.
-            self.read_ledger().await?;
-            self.handle_command(command).await?;
+        // Something may have come while we waited, so it is done when that has been read.
+        if command.is_some() {
+            self.inbox.unfinished = command;
         }
-        Ok(Step::Again)
-    }
-}
-
-enum Step {
-    Again,
-    Over,
-}
-
-/// Whether a campaign in this state takes the command: `Err(None)` where it is done already.
-fn permit(campaign: CampaignId, run: &Run, kind: &EventKind) -> Result<(), Option<ServiceError>> {
-    let expected = match (kind, run) {
-        (EventKind::Paused { .. }, Run::Running)
-        | (EventKind::Resumed { .. }, Run::Paused(_))
-        | (EventKind::Stopped { .. }, Run::Running | Run::Paused(_))
-        | (EventKind::Stopped { hard: true, .. }, Run::Stopping { hard: false }) => return Ok(()),
-        (EventKind::Paused { .. }, Run::Paused(_))
-        | (EventKind::Resumed { .. }, Run::Running)
-        | (EventKind::Stopped { .. }, Run::Stopping { .. } | Run::Stopped) => return Err(None),
-        (EventKind::Paused { .. }, _) => "running",
-        (EventKind::Resumed { .. }, _) => "paused",
-        _ => "running or paused",
-    };
-    Err(Some(ServiceError::WrongState { campaign, expected, found: run.name() }))
-}
-
-fn log(event: &JobEvent) {
-    match &event.kind {
-        EventKind::Paused { cause } => tracing::warn!(%cause, "campaign is paused"),
-        EventKind::Started { by, members } => tracing::info!(%by, members, "campaign started"),
-        EventKind::WaveOpened { wave } => tracing::info!(wave, "wave is open"),
-        EventKind::Resumed { by } => tracing::info!(%by, "campaign goes on"),
-        EventKind::Stopped { by, hard } => tracing::info!(%by, hard, "campaign is stopped"),
-        _ => {}
+        Ok(None)
     }
 }

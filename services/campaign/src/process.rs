@@ -1,0 +1,50 @@
+//! What a process brings along: its share of the campaigns, the time, and randomness.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use storage::{Ownership, OwnsAll};
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// Fills a buffer with random octets.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// The machine's randomness. Waves and names of requests are drawn from it: where it fails they are those of zeros,
+/// unlucky, never wrong.
+pub fn system_entropy() -> Entropy {
+    Arc::new(|octets| {
+        let _ = getrandom::fill(octets);
+    })
+}
+
+/// What a process brings along.
+#[derive(Clone)]
+pub struct Process {
+    /// Which campaigns are its own.
+    pub ownership: Arc<dyn Ownership>,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+}
+
+impl Process {
+    /// One of many, which owns what it is told to.
+    pub fn of_many(ownership: Arc<dyn Ownership>) -> Self {
+        Self { ownership, ..Self::default() }
+    }
+}
+
+impl Default for Process {
+    /// The only one: it owns every campaign.
+    fn default() -> Self {
+        Self { ownership: Arc::new(OwnsAll), clock: system_clock(), entropy: system_entropy() }
+    }
+}
