@@ -3,8 +3,10 @@
 #![allow(dead_code)]
 
 mod connection;
+mod devices;
 mod error;
 pub(crate) mod lwt;
+mod records;
 mod scan;
 pub mod schema;
 mod settings;
@@ -12,6 +14,7 @@ pub(crate) mod statement;
 mod tls;
 
 pub use connection::Scylla;
+pub use devices::ScyllaDevices;
 pub use error::ScyllaError;
 pub use scan::{Pace, ScanPage, ScanPosition, ScanPositionError, TokenRange, token_ranges};
 pub use settings::{Consistency, Replication, ScyllaSettings, SerialConsistency, TlsSettings};
