@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use dm_protocol::{Account, DevId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Device, Inventory, KeyRing, StoreError, TenantId, seal::Sealing};
+use storage::{Device, Inventory, KeyRing, NotifyAddress, StoreError, TenantId, seal::Sealing};
 
 use crate::records::{self, instant};
 
@@ -32,6 +32,7 @@ pub(super) struct InventoryRecord<'a> {
     pub(super) fumo_root: Option<Cow<'a, str>>,
     #[serde(with = "instant::option")]
     pub(super) dev_detail_read: Option<Timestamp>,
+    pub(super) notify_address: Option<Cow<'a, NotifyAddress>>,
 }
 
 /// The stored form of the inventory of a device.
@@ -42,6 +43,7 @@ pub(super) fn encode_inventory(device: &Device) -> Vec<u8> {
         inventory: Cow::Borrowed(&device.inventory),
         fumo_root: device.fumo_root.as_deref().map(Cow::Borrowed),
         dev_detail_read: device.dev_detail_read,
+        notify_address: device.notify_address.as_ref().map(Cow::Borrowed),
     })
 }
 
@@ -83,6 +85,7 @@ pub(super) fn decode_device(
         inventory: inventory.inventory.into_owned(),
         fumo_root: inventory.fumo_root.map(Cow::into_owned),
         dev_detail_read: inventory.dev_detail_read,
+        notify_address: inventory.notify_address.map(Cow::into_owned),
     })
 }
 
