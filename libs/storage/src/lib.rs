@@ -19,6 +19,7 @@ mod session;
 mod snapshot;
 mod starts;
 mod stores;
+pub mod trace;
 mod trigger;
 
 pub use address::{NotifyAddress, NotifyAddressError, WAP_PUSH_PORT};

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use campaign::{CampaignId, EventKind, Run, Start, StoredState};
 use jiff::Timestamp;
-use storage::{Epoch, ErrorKind, Revision, StoreError, TenantId};
+use storage::{
+    Epoch, ErrorKind, Revision, StoreError, TenantId,
+    trace::{self, Traceparent},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -130,7 +133,8 @@ impl<'i> Owner<'i> {
     pub(crate) async fn run(mut self) -> End {
         let mut pause = BACKOFF.0;
         loop {
-            match self.step().await {
+            // The jobs that one step releases belong together.
+            match trace::within(Traceparent::draw(), self.step()).await {
                 Ok(None) => pause = BACKOFF.0,
                 Ok(Some(end)) => return end,
                 Err(error) if error.kind == ErrorKind::Conflict => return End::Lost,

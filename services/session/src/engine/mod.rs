@@ -21,7 +21,10 @@ use service_kit::{
     metrics::{AuthReason, MessageResult, SessionMetrics},
     settings::Enrol,
 };
-use storage::{Device, ErrorKind, Inventory, Revision, SessionKey, StoreError, TenantId, Versioned};
+use storage::{
+    Device, ErrorKind, Inventory, Revision, SessionKey, StoreError, TenantId, Versioned,
+    trace::{self, Traceparent},
+};
 use syncml::{Encoding, Message, StatusCode};
 
 use self::{
@@ -289,7 +292,12 @@ impl Engine {
         // An Exec that was recorded and whose answer then is not written is an attempt lost. A device that hangs up
         // must not cause that, so these writes do not depend on its connection.
         let engine = Arc::clone(self);
-        tokio::spawn(async move { engine.write_all(&mut decided).await })
+        // From here on it goes through other processes; the trace tells which of their doings were about this message.
+        let trace = trace::current().or_else(Traceparent::draw);
+        if let Some(trace) = trace {
+            tracing::debug!(device_id = %decided.key.device, session_id = %decided.key.session, %trace, "job moves");
+        }
+        tokio::spawn(trace::within(trace, async move { engine.write_all(&mut decided).await }))
             .await
             .map_err(|_| StepError::CutOff)?
     }
