@@ -1,4 +1,4 @@
-//! What every log of topics keeps, in one function: real Kafka and a simulated log pass the same.
+//! What every backend of the ports of this crate keeps, one function a port: real servers and simulated ones pass the same.
 //!
 //! A law panics with the claim that does not hold, so call it from tests only. It uses groups and keys of its own, and
 //! leaves alone what others have published.
@@ -6,11 +6,14 @@
 // Laws are tests that live in the library so that every log can call them.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+mod hot;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
+pub use hot::{hot_devices_laws, work_marks_laws};
 use storage::ErrorKind;
 
 use crate::topics::{Consumer, Incoming, Outgoing, Polled, Publisher, Topic};

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+pub mod devices;
+pub mod hot;
 pub mod job_rows;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod laws;
 pub mod ledger_blocks;
+pub mod marks;
 pub mod payload;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topics;

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod connection;
+mod devices;
 mod keys;
+mod marks;
 mod revision;
 mod script;
 mod sessions;

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use storage::laws;
+use std::{sync::Arc, time::Duration};
+
+use storage::{Embedded, KeyRing, embedded::Options, laws, seal::KeyId};
+use storage_cluster::devices::CachedDevices;
 use storage_redis::{Redis, RedisSettings};
 
 /// The servers whose addresses are set.
@@ -25,5 +28,30 @@ async fn servers() -> Vec<Redis> {
 async fn sessions() {
     for redis in servers().await {
         laws::session_store_laws(&redis).await;
+    }
+}
+
+#[tokio::test]
+async fn work_marks() {
+    for redis in servers().await {
+        storage_cluster::laws::work_marks_laws(&redis).await;
+    }
+}
+
+#[tokio::test]
+async fn hot_devices() {
+    for redis in servers().await {
+        storage_cluster::laws::hot_devices_laws(&redis).await;
+    }
+}
+
+#[tokio::test]
+async fn devices_with_hot_records() {
+    for redis in servers().await {
+        let dir = tempfile::tempdir().unwrap();
+        let durable = Arc::new(Embedded::open(dir.path(), &Options::default()).unwrap());
+        let keys = KeyRing::from_keys(&[(KeyId(1), [7; 32])]).unwrap();
+        let grain = Duration::from_secs(3600);
+        laws::device_store_laws(&CachedDevices::new(durable, Arc::new(redis), keys, grain)).await;
     }
 }

@@ -2,7 +2,11 @@
 //! refused is for who wraps them to say.
 
 mod blocks;
+mod hot;
+mod marks;
 mod rows;
 
 pub use blocks::MemoryBlocks;
+pub use hot::MemoryHotDevices;
+pub use marks::MemoryMarks;
 pub use rows::MemoryRows;
