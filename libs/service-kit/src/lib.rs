@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admission;
+pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod settings;
@@ -8,6 +9,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 
+pub use health::Health;
 pub use metrics::Metrics;
 pub use settings::{Settings, SettingsErrors};
 pub use shutdown::Shutdown;

@@ -96,6 +96,25 @@ pub enum KeyError {
     Empty(PathBuf),
 }
 
+/// A line for a key file: this id and a new key.
+///
+/// # Errors
+///
+/// [`SealError::Entropy`].
+pub fn new_key_line(id: KeyId) -> Result<Zeroizing<String>, SealError> {
+    let mut key = Zeroizing::new([0_u8; KEY_LEN]);
+    getrandom::fill(&mut *key).map_err(SealError::Entropy)?;
+    // Room for the whole line, so that no part of the key is left behind by a buffer that grew.
+    let mut line = Zeroizing::new(String::with_capacity(16 + 2 * KEY_LEN));
+    line.push_str(&format!("{id}:"));
+    for octet in *key {
+        line.extend(
+            [octet >> 4, octet & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+        );
+    }
+    Ok(line)
+}
+
 /// A ring of keys: the newest seals, all of them open. Clones are one ring.
 #[derive(Clone)]
 pub struct KeyRing(Arc<Ring>);

@@ -10,13 +10,13 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// The process takes work. Turns false first when it is told to end.
+/// The process takes work, and has what its roles need. Turns false first when it is told to end.
 pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
-    if app.shutdown.is_ready() {
-        Ok("ok\n")
-    } else {
-        Err(Problem::unavailable("the server is starting or draining", 5))
-    }
+    app.services
+        .health
+        .ready()
+        .map(|()| "ok\n")
+        .map_err(|missing| Problem::unavailable(missing.to_string(), 5))
 }
 
 /// The metrics in the text form of Prometheus. Behind the token: how large a fleet is, and how it fares, is nobody

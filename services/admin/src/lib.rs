@@ -9,6 +9,7 @@ mod extract;
 mod health;
 mod problem;
 mod router;
+mod secrets;
 mod serve;
 mod state;
 

@@ -17,7 +17,7 @@ use http::{HeaderValue, Method};
 use crate::{
     Problem, artifacts,
     auth::{Token, require_token},
-    campaigns, devices, health,
+    campaigns, devices, health, secrets,
     state::App,
 };
 
@@ -46,6 +46,8 @@ pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
         .route("/v1/campaigns/{id}/events", get(campaigns::events))
         .route("/v1/campaigns/{id}/watch", get(campaigns::watch))
         .route("/v1/campaigns/{id}/verify", post(campaigns::verify))
+        .route("/v1/secrets", get(secrets::status))
+        .route("/v1/secrets/rotate", post(secrets::rotate))
         .route("/metrics", get(health::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

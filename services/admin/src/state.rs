@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use campaign_service::CampaignService;
-use service_kit::{Metrics, Shutdown};
-use storage::{ArtifactStore, DeviceStore, JobStore, SnapshotStore, TenantId};
+use service_kit::{Health, Metrics, Shutdown};
+use storage::{ArtifactStore, DeviceStore, JobStore, KeyRing, SnapshotStore, TenantId};
 
 /// The stores behind the API, by their traits: only `main` names a backend.
 #[derive(Clone)]
@@ -23,6 +23,10 @@ pub struct Services {
     pub campaigns: CampaignService,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What `/health/readyz` says.
+    pub health: Health,
+    /// The keys that secrets are sealed with.
+    pub keys: KeyRing,
 }
 
 /// Everything a handler may ask for.

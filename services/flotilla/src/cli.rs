@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     artifact::ArtifactArgs, campaign::CampaignArgs, config::ConfigArgs, convert::ConvertArgs, demo::DemoArgs,
-    device::DeviceArgs, fleet::FleetArgs, serve::ServeArgs,
+    device::DeviceArgs, fleet::FleetArgs, secrets::SecretsArgs, serve::ServeArgs,
 };
 
 /// An OMA Device Management server for fleets of millions, and its command line.
@@ -41,7 +41,7 @@ Examples:
   flotilla demo --devices 20000 --report demo.html
   flotilla demo --devices 5000 --rough --kills 10 --seed 7")]
     Demo(Box<DemoArgs>),
-    /// Run the server: every role in one process
+    /// Run the server: all of it, or some of its roles
     #[command(after_help = "\
 Prints the addresses of both listeners once they take connections. At first start an admin token is
 made in the data directory (admin.token, readable by its owner only). SIGTERM or Ctrl-C drains and
@@ -53,6 +53,7 @@ then flags.
 Examples:
   flotilla serve --data ./flotilla-data
   flotilla serve --data /var/lib/flotilla --config /etc/flotilla.toml --listen 0.0.0.0:8080
+  flotilla serve --config cluster.toml --roles session,snapshot
   flotilla serve --config flotilla.toml --check-config")]
     Serve(ServeArgs),
     /// Add, import, list and look into devices
@@ -63,6 +64,8 @@ Examples:
     Campaign(CampaignArgs),
     /// Simulated devices against a server
     Fleet(FleetArgs),
+    /// Keys that secrets are sealed with: look, and replace one
+    Secrets(SecretsArgs),
     /// Write and check settings files
     Config(ConfigArgs),
     /// Show a SyncML message in another form

@@ -183,3 +183,50 @@ fn a_message_is_shown_in_every_form() {
     let refused = flotilla().args(["convert", "--to", "json"]).arg(&to).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
 }
+
+#[test]
+fn keys_are_replaced_while_the_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let key_file = folder.path().join("keys");
+    let server = Server::start(&data);
+    let add = |server: &Server, id: &str| {
+        let args = ["device", "add", "--id", id, "--auth", "md5", "--user", "u", "--password", "p"];
+        let added = client(server, &data, &args, "");
+        assert!(added.status.success(), "{}", stderr(&added));
+    };
+    add(&server, "a");
+    add(&server, "b");
+    assert_eq!(server.terminate().code(), Some(0));
+
+    let new_key = |id: &str| {
+        let line = flotilla().args(["secrets", "new-key", "--id", id]).output().unwrap();
+        assert!(line.status.success(), "{}", stderr(&line));
+        let known = std::fs::read_to_string(&key_file).unwrap_or_default();
+        std::fs::write(&key_file, known + &stdout(&line)).unwrap();
+    };
+    new_key("1");
+    let server = Server::start_with(&data, &[("FLOTILLA__SECRETS__KEY_FILE", key_file.to_str().unwrap())]);
+    let secrets = |command: &str| {
+        let output = client(&server, &data, &["secrets", command, "-o", "json"], "");
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    add(&server, "c");
+    assert_eq!(secrets("status")["found"], serde_json::json!({"0": 2, "1": 1}));
+    assert_eq!(secrets("rotate")["resealed"], 2);
+    assert_eq!(secrets("status")["found"], serde_json::json!({"1": 3}));
+    new_key("2");
+    assert_eq!(secrets("rotate")["resealed"], 3, "a rotation takes up a key that was added");
+    assert_eq!(secrets("rotate")["resealed"], 0, "and does nothing twice");
+    assert_eq!(secrets("status")["keys"], serde_json::json!([0, 1, 2]));
+    assert_eq!(server.terminate().code(), Some(0));
+
+    // Nothing needs the first key any more.
+    let lines = std::fs::read_to_string(&key_file).unwrap();
+    std::fs::write(&key_file, lines.lines().last().unwrap()).unwrap();
+    let server = Server::start_with(&data, &[("FLOTILLA__SECRETS__KEY_FILE", key_file.to_str().unwrap())]);
+    let shown = client(&server, &data, &["device", "show", "a", "-o", "json"], "");
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    assert_eq!(server.terminate().code(), Some(0));
+}

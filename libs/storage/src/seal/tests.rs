@@ -82,6 +82,16 @@ fn a_key_file_is_read_again_when_another_process_seals_with_a_newer_key() {
 }
 
 #[test]
+fn a_new_key_line_is_a_key_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let lines = [1, 2].map(|id| new_key_line(KeyId(id)).unwrap());
+    assert_ne!(lines[0][2..], lines[1][2..]);
+    fs::write(&path, lines.map(|line| format!("{}\n", *line)).concat()).unwrap();
+    assert_eq!(KeyRing::from_file(&path).unwrap().ids(), [KeyId(1), KeyId(2)]);
+}
+
+#[test]
 fn a_key_file_that_is_wrong_says_where_and_never_what() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");

@@ -8,6 +8,7 @@ mod device;
 mod page;
 mod problem;
 mod secret;
+mod secrets;
 mod tree;
 
 pub use artifact::ArtifactView;
@@ -23,4 +24,5 @@ pub use device::{
 pub use page::Page;
 pub use problem::{ProblemBody, problem_types};
 pub use secret::Secret;
+pub use secrets::SecretsView;
 pub use tree::{ChangeView, DiffView, EventView, HistoryView, LeafView, NodeView, SnapshotView, TreeView};

@@ -11,7 +11,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use service_kit::{
-    Metrics, Shutdown,
+    Health, Metrics, Shutdown,
     settings::{AdminSettings, Octets},
 };
 use storage::{Embedded, TenantId};
@@ -45,6 +45,8 @@ impl Server {
             let (campaigns, stop) = (campaigns.clone(), stop_campaigns.clone());
             async move { campaigns.run(stop).await }
         });
+        let shutdown = Shutdown::new();
+        shutdown.set_ready();
         let services = Services {
             tenant: TenantId::default(),
             devices: store.clone(),
@@ -53,6 +55,8 @@ impl Server {
             artifacts: store.clone(),
             campaigns: campaigns.clone(),
             metrics: Metrics::new("test"),
+            health: Health::new(shutdown.clone()),
+            keys: store.keys().clone(),
         };
         let settings = AdminSettings {
             artifact_bytes_max: Octets::of(ARTIFACT_BYTES_MAX as u64),
@@ -60,8 +64,6 @@ impl Server {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new();
-        shutdown.set_ready();
         let (stop, given) = (shutdown.clone(), Some(token.clone()));
         let task =
             tokio::spawn(async move { admin_service::run(&settings, services, given, listener, stop).await });

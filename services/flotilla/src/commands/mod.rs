@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod secrets;
 pub(crate) mod serve;
 
 use clap::CommandFactory as _;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign::run(args),
+        Command::Secrets(args) => secrets::run(&args),
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),

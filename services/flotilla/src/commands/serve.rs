@@ -1,25 +1,33 @@
-//! `flotilla serve`: every role in one process, on the embedded store.
+//! `flotilla serve`: the roles of this process, over the stores that the settings name.
 
 use std::{
+    future::pending,
     io::{self, Read as _},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use admin_service::{TOKEN_FILE, Token};
 use anyhow::Context as _;
 use campaign_service::CampaignService;
 use clap::Args;
-use service_kit::{Metrics, Settings, Shutdown, settings::AdminSettings, telemetry};
-use storage::{Embedded, TenantId};
+use service_kit::{
+    Health, Metrics, Settings, Shutdown, health,
+    settings::{AdminSettings, Role},
+    telemetry,
+};
+use storage::TenantId;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backend::{Backend, Opening},
     exit::{Exit, Failure},
     output,
 };
+
+/// Where a process without the role `admin` answers probes, where the settings say nothing.
+const HEALTH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
@@ -35,6 +43,9 @@ pub(crate) struct ServeArgs {
     /// Where operators connect; port 0 takes a free one [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    /// What this process does, of session, campaign, snapshot, notify, admin [default: all]
+    #[arg(long, value_name = "ROLE,...", value_delimiter = ',')]
+    roles: Vec<String>,
     /// Check the settings and end
     #[arg(long)]
     check_config: bool,
@@ -71,6 +82,8 @@ fn load(args: &ServeArgs) -> Result<Settings, Failure> {
     flag("storage.data", args.data.as_ref().map(|data| data.display().to_string()));
     flag("session.listen", args.listen.map(|address| address.to_string()));
     flag("admin.listen", args.admin_listen.map(|address| address.to_string()));
+    // As an array of TOML, which the settings read as they read a file's.
+    flag("process.roles", (!args.roles.is_empty()).then(|| format!("{:?}", args.roles)));
     Settings::load(args.config.as_deref(), std::env::vars(), flags)
         .map_err(|errors| Failure::error(format!("the settings cannot be used\n{errors}")))
 }
@@ -87,79 +100,146 @@ fn end_with_stdin(shutdown: Shutdown) {
 }
 
 async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
-    let data = settings.storage.data.clone();
-    let store = tokio::task::spawn_blocking({
-        let data = data.clone();
-        move || Embedded::open(&data, &storage::embedded::Options::default())
-    })
-    .await??;
-    let token = token(&settings.admin, &data)?;
-    let device_listener = bind(settings.session.listen, "session.listen").await?;
-    let admin_listener = bind(settings.admin.listen, "admin.listen").await?;
-    let (device_address, admin_address) = (device_listener.local_addr()?, admin_listener.local_addr()?);
-
-    let store = Arc::new(store);
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let tenant = TenantId::default();
-    let campaign_stores = campaign_service::Stores::of((*store).clone());
-    let campaigns = CampaignService::new(campaign_stores, tenant.clone(), campaign_service::system_clock());
-    let services = admin_service::Services {
-        tenant,
-        devices: store.clone(),
-        snapshots: store.clone(),
-        jobs: store.clone(),
-        artifacts: store.clone(),
-        campaigns: campaigns.clone(),
-        metrics: metrics.clone(),
-    };
-    let mut roles = JoinSet::new();
-    let stores = session_service::Stores::of((*store).clone());
-    roles.spawn({
-        let (settings, shutdown) = (settings.clone(), shutdown.clone());
-        async move {
-            let run = session_service::run(&settings, stores, device_listener, &metrics, shutdown).await;
-            run.context("the device front-end could not run")
-        }
-    });
-    roles.spawn({
-        let (stop, shutdown) = (CancellationToken::new(), shutdown.clone());
-        async move {
-            let run = campaigns.run(stop.clone());
-            tokio::pin!(run);
-            let ended = tokio::select! {
-                ended = &mut run => ended,
-                () = shutdown.draining() => {
-                    stop.cancel();
-                    run.await
-                }
-            };
-            ended.context("the campaigns' owner could not run")
-        }
-    });
-    roles.spawn({
-        let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
-        async move {
-            admin_service::run(&settings, services, token, admin_listener, shutdown).await;
-            Ok(())
-        }
-    });
-
     let signals = tokio::spawn({
         let (shutdown, deadline) = (shutdown.clone(), settings.shutdown.deadline.value());
         async move { shutdown.run(deadline).await }
     });
-    let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
-    announce(&format!("device listener  {scheme}://{device_address}/dm"))?;
-    announce(&format!("admin listener   http://{admin_address}"))?;
-    shutdown.set_ready();
-    tracing::info!(%device_address, %admin_address, data = %data.display(), "serving");
+    let served = serve_roles(&settings, &shutdown).await;
+    shutdown.cut();
+    signals.await.context("the signal handler failed")??;
+    tracing::info!("ended");
+    served
+}
 
+async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let roles = settings.process.all();
+    let health = Health::new(shutdown.clone());
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let listeners = Listeners::bind(settings, &roles).await?;
+    let opening = Opening { settings, roles: &roles, health: &health, metrics: &metrics, shutdown };
+    let opened = tokio::select! {
+        opened = Backend::open(&opening) => opened?,
+        () = listeners.answer_probes(&health, &metrics) => None,
+    };
+    // The end was asked for while a server was waited for.
+    let Some(backend) = opened else { return Ok(()) };
+    let tasks = start(opening, backend, listeners).await?;
+    shutdown.set_ready();
+    let named: Vec<_> = roles.iter().map(|role| role.name()).collect();
+    tracing::info!(roles = named.join(","), "serving");
+    end_of(tasks, shutdown).await
+}
+
+/// The listeners that answer probes. They listen before the stores are there.
+struct Listeners {
+    admin: Option<TcpListener>,
+    health: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings, roles: &[Role]) -> anyhow::Result<Self> {
+        let has_admin = roles.contains(&Role::Admin);
+        let admin = if has_admin { Some(bind(settings.admin.listen, "admin.listen").await?) } else { None };
+        let health = settings.health.listen.or((!has_admin).then_some(HEALTH_LISTEN));
+        let health = match health {
+            Some(address) => Some(bind(address, "health.listen").await?),
+            None => None,
+        };
+        Ok(Self { admin, health })
+    }
+
+    /// Answers probes while the stores are opened. Never completes.
+    async fn answer_probes(&self, health: &Health, metrics: &Metrics) {
+        let answer = async |listener: Option<&TcpListener>, metrics| match listener {
+            Some(listener) => health::serve(listener, health, metrics, pending::<()>()).await,
+            None => pending().await,
+        };
+        // Metrics of the admin listener are behind its token.
+        tokio::join!(answer(self.admin.as_ref(), None), answer(self.health.as_ref(), Some(metrics)));
+    }
+}
+
+/// Starts the roles and what runs beside them, and says where they listen.
+async fn start(
+    opening: Opening<'_>,
+    backend: Backend,
+    listeners: Listeners,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let Opening { settings, roles, health, metrics, shutdown } = opening;
+    let Backend { stores, keys, beside } = backend;
+    let mut tasks = JoinSet::new();
+    for (name, work) in beside {
+        tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });
+    }
+    let tenant = TenantId::default();
+    let campaigns = CampaignService::new(stores.clone(), tenant.clone(), campaign_service::system_clock());
+    if roles.contains(&Role::Campaign) {
+        tasks.spawn(own_campaigns(campaigns.clone(), shutdown.clone()));
+    }
+    if roles.contains(&Role::Session) {
+        let listener = bind(settings.session.listen, "session.listen").await?;
+        let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
+        announce(&format!("device listener  {scheme}://{}/dm", listener.local_addr()?))?;
+        let (settings, stores, metrics) = (settings.clone(), stores.clone(), metrics.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            let run = session_service::run(&settings, stores, listener, &metrics, shutdown).await;
+            run.context("the device front-end could not run")
+        });
+    }
+    if let Some(listener) = listeners.admin {
+        announce(&format!("admin listener   http://{}", listener.local_addr()?))?;
+        let services = admin_service::Services {
+            tenant,
+            devices: stores.devices,
+            snapshots: stores.snapshots,
+            jobs: stores.jobs,
+            artifacts: stores.artifacts,
+            campaigns,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            keys,
+        };
+        let token = token(&settings.admin, &settings.storage.data)?;
+        let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            admin_service::run(&settings, services, token, listener, shutdown).await;
+            Ok(())
+        });
+    }
+    if let Some(listener) = listeners.health {
+        announce(&format!("health listener  http://{}/health/readyz", listener.local_addr()?))?;
+        let (health, metrics, shutdown) = (health.clone(), metrics.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            health::serve(&listener, &health, Some(&metrics), shutdown.draining()).await;
+            Ok(())
+        });
+    }
+    Ok(tasks)
+}
+
+async fn own_campaigns(campaigns: CampaignService, shutdown: Shutdown) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let run = campaigns.run(stop.clone());
+    tokio::pin!(run);
+    let ended = tokio::select! {
+        ended = &mut run => ended,
+        () = shutdown.draining() => {
+            stop.cancel();
+            run.await
+        }
+    };
+    ended.context("the campaigns' owner could not run")
+}
+
+/// Waits until everything has ended.
+async fn end_of(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mut outcome = Ok(());
-    while let Some(role) = roles.join_next().await {
+    while let Some(ended) = tasks.join_next().await {
         let ended_by_itself = !shutdown.is_draining();
-        // A role that ends by itself leaves half a server, so the others end too.
+        // A part that ends by itself leaves half a server, so the others end too.
         shutdown.begin();
-        match role.context("a part of the server failed").flatten() {
+        match ended.context("a part of the server failed").flatten() {
             Ok(()) if ended_by_itself => {
                 outcome = Err(anyhow::anyhow!("a part of the server ended by itself"));
             }
@@ -167,9 +247,6 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
             Err(error) => outcome = Err(error),
         }
     }
-    shutdown.cut();
-    signals.await.context("the signal handler failed")??;
-    tracing::info!("ended");
     outcome
 }
 
@@ -182,10 +259,11 @@ fn token(settings: &AdminSettings, data: &Path) -> anyhow::Result<Option<Token>>
         tracing::warn!("the admin listener asks for no token");
         return Ok(None);
     }
-    match &settings.token_file {
-        Some(path) => Ok(Some(Token::read(path)?)),
-        None => Ok(Some(Token::read_or_make(&data.join(TOKEN_FILE))?)),
+    if let Some(path) = &settings.token_file {
+        return Ok(Some(Token::read(path)?));
     }
+    std::fs::create_dir_all(data).with_context(|| format!("could not make {}", data.display()))?;
+    Ok(Some(Token::read_or_make(&data.join(TOKEN_FILE))?))
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

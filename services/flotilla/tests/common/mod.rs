@@ -29,7 +29,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
         let mut child = flotilla()
+            .envs(environment.iter().copied())
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdout(Stdio::piped())

@@ -1,0 +1,59 @@
+//! What the roles of a process work on. Only here a backend has a name: everything else sees the traits.
+
+mod embedded;
+
+use futures_util::future::BoxFuture;
+use service_kit::{
+    Health, Metrics, Settings, Shutdown,
+    settings::{Role, StorageBackend},
+};
+use storage::{KeyRing, Stores};
+
+/// Opened stores, and what has to run beside the roles.
+pub(crate) struct Backend {
+    pub(crate) stores: Stores,
+    pub(crate) keys: KeyRing,
+    /// Runs until the end is asked for: with a name for when it fails.
+    pub(crate) beside: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)>,
+}
+
+/// What opening needs to know.
+pub(crate) struct Opening<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) roles: &'a [Role],
+    pub(crate) health: &'a Health,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) shutdown: &'a Shutdown,
+}
+
+impl Backend {
+    /// Opens what the settings name. A server that is away is waited for; `None` when the end was asked for meanwhile.
+    pub(crate) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Self>> {
+        match opening.settings.storage.backend {
+            StorageBackend::Embedded => embedded::open(opening).await.map(Some),
+            StorageBackend::Cluster => anyhow::bail!("the cluster is not built in yet"),
+        }
+    }
+}
+
+/// Reads the key file again when it changes, so that every process opens what another seals with a new key.
+fn keep_keys_fresh(keys: KeyRing, opening: &Opening<'_>) -> BoxFuture<'static, anyhow::Result<()>> {
+    let (period, shutdown) = (opening.settings.secrets.reload_period.value(), opening.shutdown.clone());
+    Box::pin(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return Ok(()),
+                () = tokio::time::sleep(period) => {}
+            }
+            let reading = keys.clone();
+            match tokio::task::spawn_blocking(move || reading.reload()).await? {
+                Ok(true) => tracing::info!(keys = ?keys.ids(), "the key file has other keys now"),
+                Ok(false) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the key file cannot be used, going on with the keys of before");
+                }
+            }
+        }
+    })
+}
