@@ -13,7 +13,8 @@ fn keys() -> KeyRing {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keeps_the_laws() {
     Keyspace::with("laws", |scylla| async move {
-        laws::device_store_laws(&ScyllaDevices::new(scylla, keys())).await;
+        let devices = ScyllaDevices::new(scylla.clone(), keys());
+        tokio::join!(laws::device_store_laws(&devices), laws::campaign_store_laws(&scylla));
     })
     .await;
 }

@@ -38,6 +38,20 @@ pub trait CampaignStore: Send + Sync {
         id: CampaignId,
     ) -> Result<Option<Versioned<CampaignRecord>>, StoreError>;
 
+    /// One campaign as sessions ask for it, many times a second: without its members, and of a large state perhaps
+    /// only the first 64 KiB, which is enough for [`campaign::View::decode`].
+    async fn load_head(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+    ) -> Result<Option<Versioned<CampaignRecord>>, StoreError> {
+        let mut record = self.load(tenant, id).await?;
+        if let Some(record) = &mut record {
+            record.value.members = Vec::new();
+        }
+        Ok(record)
+    }
+
     /// All campaigns of a tenant, without members, in the order of their ids.
     async fn list(&self, tenant: &TenantId) -> Result<Vec<Versioned<CampaignRecord>>, StoreError>;
 

@@ -403,6 +403,14 @@ impl<S: CampaignStore + ?Sized> CampaignStore for Faulty<S> {
         self.read("load campaign", self.inner.load(tenant, id)).await
     }
 
+    async fn load_head(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+    ) -> Result<Option<Versioned<CampaignRecord>>, StoreError> {
+        self.read("load campaign", self.inner.load_head(tenant, id)).await
+    }
+
     async fn list(&self, tenant: &TenantId) -> Result<Vec<Versioned<CampaignRecord>>, StoreError> {
         self.read("list campaigns", self.inner.list(tenant)).await
     }

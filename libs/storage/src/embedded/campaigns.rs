@@ -106,14 +106,28 @@ impl CampaignStore for Embedded {
         id: CampaignId,
     ) -> Result<Option<Versioned<CampaignRecord>>, StoreError> {
         const OPERATION: &str = "load campaign";
+        let mut head = self.load_head(tenant, id).await?;
+        if let Some(head) = &mut head {
+            let tenant_key = keys::tenant(OPERATION, tenant)?;
+            let members = self.0.campaign_part(OPERATION, &tenant_key, MEMBERS, id)?;
+            head.value.members = members.unwrap_or_default();
+        }
+        Ok(head)
+    }
+
+    async fn load_head(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+    ) -> Result<Option<Versioned<CampaignRecord>>, StoreError> {
+        const OPERATION: &str = "load campaign";
         let tenant_key = keys::tenant(OPERATION, tenant)?;
         let Some(stored) = self.0.campaign_part(OPERATION, &tenant_key, STATE, id)? else {
             return Ok(None);
         };
         let StateRecord { revision, state } = records::decode(OPERATION, &stored)?;
         let definition = self.0.definition(OPERATION, &tenant_key, id)?;
-        let members = self.0.campaign_part(OPERATION, &tenant_key, MEMBERS, id)?.unwrap_or_default();
-        let value = CampaignRecord { id, definition, members, state };
+        let value = CampaignRecord { id, definition, members: Vec::new(), state };
         Ok(Some(Versioned { value, revision: Revision(revision) }))
     }
 

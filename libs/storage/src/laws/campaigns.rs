@@ -6,6 +6,7 @@ use crate::{CampaignStore, ErrorKind, Revision};
 /// The laws of [`CampaignStore`].
 pub async fn campaign_store_laws(store: &dyn CampaignStore) {
     a_campaign_is_read_as_written(store).await;
+    a_large_state_is_read_as_written(store).await;
     a_key_makes_creating_idempotent(store).await;
     one_of_many_racing_writes_wins(store).await;
     tenants_are_apart(store).await;
@@ -31,6 +32,12 @@ async fn a_campaign_is_read_as_written(store: &dyn CampaignStore) {
     assert_eq!(read.revision, paused);
     assert_eq!(read.value.members, members, "members stay where none are given");
     assert_eq!((&*read.value.state, &*read.value.definition), (&b"paused"[..], &b"definition"[..]));
+
+    let head = store.load_head(&tenant, id).await.unwrap().unwrap();
+    assert_eq!(head.revision, paused);
+    assert!(head.value.members.is_empty(), "the head of a campaign is without members");
+    assert_eq!((&head.value.state, &head.value.definition), (&read.value.state, &read.value.definition));
+    assert!(store.load_head(&tenant, CampaignId(99)).await.unwrap().is_none());
 
     let stale = store.put(&tenant, id, started, Some(b""), b"stopped").await;
     assert_kind(stale, ErrorKind::Conflict, "a stale revision is refused");
@@ -65,6 +72,26 @@ async fn a_key_makes_creating_idempotent(store: &dyn CampaignStore) {
     let mut ids: Vec<u64> = race(calls).await.into_iter().map(|id| id.unwrap().0).collect();
     ids.sort_unstable();
     assert_eq!(ids, (3..3 + RACERS as u64).collect::<Vec<_>>(), "without a key each call makes one");
+}
+
+async fn a_large_state_is_read_as_written(store: &dyn CampaignStore) {
+    let tenant = fresh_tenant("campaign-large");
+    let state = |size: u32| -> Vec<u8> { (0..size).map(|at| (at % 251) as u8).collect() };
+    let id = store.create(&tenant, None, b"d", &state(70_000)).await.unwrap();
+    let mut read = store.load(&tenant, id).await.unwrap().unwrap();
+    assert_eq!(read.value.state, state(70_000), "a state may be large from the beginning");
+    let members = state(1_400_000);
+    for (size, members) in [(1_200_000, Some(&members[..])), (3, None), (600_000, None)] {
+        store.put(&tenant, id, read.revision, members, &state(size)).await.unwrap();
+        read = store.load(&tenant, id).await.unwrap().unwrap();
+        assert_eq!(read.value.state, state(size), "a state of {size} octets");
+        assert_eq!(read.value.members.len(), 1_400_000, "and the members beside it");
+        assert_eq!(store.list(&tenant).await.unwrap()[0].value.state, state(size), "also in a list");
+        let head = store.load_head(&tenant, id).await.unwrap().unwrap().value.state;
+        assert!(head.len() >= state(size).len().min(65_536), "a head has the first 64 KiB");
+        assert!(state(size).starts_with(&head), "and they are the state's");
+    }
+    assert_eq!(read.value.members, members);
 }
 
 async fn one_of_many_racing_writes_wins(store: &dyn CampaignStore) {

@@ -9,8 +9,8 @@ use std::{
 use campaign::{CampaignId, View};
 use storage::{CampaignStore, StoreError, TenantId};
 
-/// How old an answer may be. A pause reaches devices this much later at most; in between, a campaign of a million
-/// members is read a few times a second and not once a device.
+/// How old an answer may be. A pause reaches devices this much later at most; in between, a campaign is
+/// read a few times a second and not once a device.
 const FRESH: Duration = Duration::from_millis(100);
 /// Campaigns remembered at once; beyond, the stale ones are forgotten.
 const REMEMBERED_MAX: usize = 256;
@@ -37,7 +37,7 @@ impl Campaigns {
             return Ok(Some(view));
         }
         let asked = Instant::now();
-        let Some(record) = self.store.load(tenant, id).await? else { return Ok(None) };
+        let Some(record) = self.store.load_head(tenant, id).await? else { return Ok(None) };
         let view = View::decode(&record.value.definition, &record.value.state)
             .map_err(|error| StoreError::corrupt("read campaign", error))?;
         let view = Arc::new(view);
