@@ -188,6 +188,8 @@ async fn start(
         });
     }
     if let Some(listener) = listeners.admin {
+        // Whoever waits for the address wants the token next.
+        let token = token(&settings.admin, &settings.storage.data)?;
         announce(&format!("admin listener   http://{}", listener.local_addr()?))?;
         let services = admin_service::Services {
             tenant,
@@ -200,7 +202,6 @@ async fn start(
             health: health.clone(),
             keys,
         };
-        let token = token(&settings.admin, &settings.storage.data)?;
         let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
         tasks.spawn(async move {
             admin_service::run(&settings, services, token, listener, shutdown).await;
