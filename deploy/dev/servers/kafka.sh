@@ -1,7 +1,9 @@
 # One Apache Kafka broker that is its own controller.
 # shellcheck shell=bash disable=SC2154
 
-kafka_ports=($((first_port + 20)) $((first_port + 21)))
+# The listener, the controller's, and a second listener that tells clients to come to the port behind it: a proxy stands there
+# when one wants to see what a bad link does.
+kafka_ports=($((first_port + 20)) $((first_port + 21)) $((first_port + 22)))
 kafka_package="java a-JDK-of-17-or-later"
 
 kafka_configuration() {
@@ -10,8 +12,10 @@ process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:${kafka_ports[1]}
-listeners=PLAINTEXT://127.0.0.1:${kafka_ports[0]},CONTROLLER://127.0.0.1:${kafka_ports[1]}
-advertised.listeners=PLAINTEXT://127.0.0.1:${kafka_ports[0]}
+listeners=PLAINTEXT://127.0.0.1:${kafka_ports[0]},CONTROLLER://127.0.0.1:${kafka_ports[1]},PROXIED://127.0.0.1:${kafka_ports[2]}
+advertised.listeners=PLAINTEXT://127.0.0.1:${kafka_ports[0]},PROXIED://127.0.0.1:$((kafka_ports[2] + 1))
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs=$state/kafka/data
 # A topic that nobody created is a mistake that a test should see.
 auto.create.topics.enable=false

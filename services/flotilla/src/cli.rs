@@ -4,8 +4,17 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    artifact::ArtifactArgs, campaign::CampaignArgs, config::ConfigArgs, convert::ConvertArgs, demo::DemoArgs,
-    device::DeviceArgs, fleet::FleetArgs, secrets::SecretsArgs, serve::ServeArgs,
+    artifact::ArtifactArgs,
+    campaign::CampaignArgs,
+    config::ConfigArgs,
+    convert::ConvertArgs,
+    demo::DemoArgs,
+    device::DeviceArgs,
+    fleet::FleetArgs,
+    ordeal::OrdealArgs,
+    secrets::SecretsArgs,
+    serve::ServeArgs,
+    transfer::{ExportArgs, ImportArgs},
 };
 
 /// An OMA Device Management server for fleets of millions, and its command line.
@@ -41,6 +50,18 @@ Examples:
   flotilla demo --devices 20000 --report demo.html
   flotilla demo --devices 5000 --rough --kills 10 --seed 7")]
     Demo(Box<DemoArgs>),
+    /// Put a cluster through kills, freezes, lost servers and bad links while a campaign runs, and check its history
+    #[command(after_help = "\
+Starts two front-ends, two campaign processes, snapshot, notify and admin on the cluster that the settings
+name, with a proxy on each link to Redis, Kafka and Scylla, and runs a campaign over a simulated fleet.
+Meanwhile every process is killed or frozen in turn, Redis is emptied, Kafka and Cassandra are restarted,
+and each link is cut, delayed and black-holed. Ends with 0 only if nothing was lost, nothing was done
+twice, the budget was never exceeded, and every device came to its last state.
+
+Examples:
+  deploy/dev/ordeal
+  flotilla ordeal --config cluster.toml --kafka-link 127.0.0.1:26022=127.0.0.1:26023 --devices 20000")]
+    Ordeal(Box<OrdealArgs>),
     /// Run the server: all of it, or some of its roles
     #[command(after_help = "\
 Prints the addresses of both listeners once they take connections. At first start an admin token is
@@ -68,6 +89,25 @@ Examples:
     Secrets(SecretsArgs),
     /// Write and check settings files
     Config(ConfigArgs),
+    /// Write everything that is stored as lines of JSON, to move it to another store
+    #[command(after_help = "\
+Writes files, devices with their credentials (sealed with the newest key), the history of their trees, campaigns,
+ledgers and jobs in flight. Opens the store itself: an embedded one must not be served meanwhile, and campaigns of
+a cluster should be paused.
+
+Examples:
+  flotilla export --data ./flotilla-data > everything.ndjson
+  flotilla export --config cluster.toml --out everything.ndjson")]
+    Export(ExportArgs),
+    /// Read what `flotilla export` wrote into an empty store, embedded or cluster
+    #[command(after_help = "\
+The key that sealed the credentials must be in the key file of the store they come to (secrets.key_file). An
+import that was broken off goes on with the same command.
+
+Examples:
+  flotilla import everything.ndjson --config cluster.toml
+  flotilla import everything.ndjson --data ./flotilla-data --key-file keys")]
+    Import(ImportArgs),
     /// Show a SyncML message in another form
     #[command(after_help = "\
 Examples:

@@ -8,8 +8,10 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod ordeal;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+pub(crate) mod transfer;
 
 use clap::CommandFactory as _;
 
@@ -22,6 +24,9 @@ use crate::{
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo(args) => demo::run(&args),
+        Command::Ordeal(args) => ordeal::run(&args),
+        Command::Export(args) => transfer::export(&args),
+        Command::Import(args) => transfer::import(&args),
         Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign::run(args),

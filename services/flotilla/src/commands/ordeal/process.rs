@@ -1,0 +1,164 @@
+//! One process of the cluster, which can be killed, stopped for a while, and started again on the same addresses.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use service_kit::settings::Role;
+
+/// How long a process may take until it is ready, and how often it is asked.
+const READY: (Duration, Duration) = (Duration::from_secs(90), Duration::from_millis(100));
+/// How long it may take to end by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What all processes of the cluster are started with.
+pub(super) struct Common {
+    pub(super) config: PathBuf,
+    /// Settings over the file's, as variables.
+    pub(super) environment: Vec<(String, String)>,
+    /// Where the logs go.
+    pub(super) folder: PathBuf,
+}
+
+/// A process with one role.
+pub(super) struct Process {
+    pub(super) name: String,
+    role: Role,
+    /// Where its role listens.
+    pub(super) address: SocketAddr,
+    health: SocketAddr,
+    child: Child,
+    /// Ends with us, and the process with it.
+    _stdin: Option<ChildStdin>,
+}
+
+impl Process {
+    /// Starts one and does not wait for it.
+    pub(super) fn start(common: &Common, role: Role, number: u32) -> anyhow::Result<Self> {
+        let name = format!("{role}-{number}");
+        let (address, health) = (free_address()?, free_address()?);
+        let (child, stdin) = spawn(common, &name, role, address, health)?;
+        Ok(Self { name, role, address, health, child, _stdin: stdin })
+    }
+
+    /// Waits until it says that it can do its work.
+    pub(super) fn await_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY.0;
+        let url = format!("http://{}/health/readyz", self.health);
+        loop {
+            if ureq::get(&url).call().is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                anyhow::bail!("{} ended by itself: {status}", self.name);
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} was not ready in {} s",
+                self.name,
+                READY.0.as_secs()
+            );
+            std::thread::sleep(READY.1);
+        }
+    }
+
+    /// Kills it where it stands.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("could not kill {}", self.name))?;
+        self.child.wait().with_context(|| format!("could not wait for {}", self.name))?;
+        Ok(())
+    }
+
+    /// Starts it again after [`Process::kill`], on the same addresses.
+    pub(super) fn start_again(&mut self, common: &Common) -> anyhow::Result<()> {
+        (self.child, self._stdin) = spawn(common, &self.name, self.role, self.address, self.health)?;
+        Ok(())
+    }
+
+    /// Stops it in the middle of whatever it does: it keeps all it has, and no time passes for it.
+    pub(super) fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on as if nothing had happened.
+    pub(super) fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
+        let sent = sent.context("could not run kill")?;
+        anyhow::ensure!(sent.success(), "could not send SIG{signal} to {}", self.name);
+        Ok(())
+    }
+
+    /// Asks it to drain and waits for its end.
+    pub(super) fn end(mut self) -> anyhow::Result<ExitStatus> {
+        self.signal("TERM")?;
+        let deadline = Instant::now() + END_TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            let name = &self.name;
+            anyhow::ensure!(Instant::now() < deadline, "{name} did not end in {} s", END_TIMEOUT.as_secs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already after `end`. A frozen one dies all the same.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(
+    common: &Common,
+    name: &str,
+    role: Role,
+    address: SocketAddr,
+    health: SocketAddr,
+) -> anyhow::Result<(Child, Option<ChildStdin>)> {
+    let program = std::env::current_exe().context("could not find the program itself")?;
+    let log_path = common.folder.join(format!("{name}.log"));
+    let log = File::options().create(true).append(true).open(&log_path);
+    let log = log.with_context(|| format!("could not open {}", log_path.display()))?;
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--until-stdin-ends", "--roles", &role.to_string(), "--config"])
+        .arg(&common.config);
+    match role {
+        Role::Session => command.args(["--listen", &address.to_string()]),
+        Role::Admin => command.args(["--admin-listen", &address.to_string()]),
+        _ => &mut command,
+    };
+    let mut child = command
+        .envs(common.environment.iter().cloned())
+        .env("FLOTILLA__HEALTH__LISTEN", health.to_string())
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().context("could not open the log twice")?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("could not start {name}"))?;
+    let stdin = child.stdin.take();
+    Ok((child, stdin))
+}
+
+/// An address that nobody listens on now. It is kept over restarts, so it cannot be left to the process to choose.
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("could not find a free port")?;
+    listener.local_addr().context("could not find a free port")
+}
+
+/// Where the cluster's secrets and the operator's token are.
+pub(super) fn token_folder(folder: &Path) -> PathBuf {
+    folder.join("admin")
+}
