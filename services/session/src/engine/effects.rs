@@ -24,7 +24,10 @@ pub(super) struct Effects {
     pub(super) device: Device,
     /// It had been seen before this step.
     was_seen: bool,
+    /// More of the device than when it was seen last.
     pub(super) device_changed: bool,
+    /// When the device was seen last.
+    seen_changed: bool,
     pub(super) delta: TreeDelta,
     /// For the ledger, with the job's change.
     pub(super) events: Vec<JobEvent>,
@@ -42,6 +45,7 @@ impl Effects {
             device,
             was_seen,
             device_changed: false,
+            seen_changed: false,
             delta: TreeDelta::new(),
             events: Vec::new(),
             job_ended: false,
@@ -54,8 +58,18 @@ impl Effects {
         let last = self.device.last_seen;
         if last.is_none_or(|seen| self.now.duration_since(seen).abs() >= SEEN_GRAIN) {
             self.device.last_seen = Some(self.now);
-            self.device_changed = true;
+            self.seen_changed = true;
         }
+    }
+
+    /// The device has to be written.
+    pub(super) fn has_device(&self) -> bool {
+        self.device_changed || self.seen_changed
+    }
+
+    /// All there is to write beside the session is when the device was seen.
+    pub(super) fn is_visit_only(&self) -> bool {
+        self.seen_changed && !self.device_changed && self.delta.is_empty() && self.events.is_empty()
     }
 
     pub(super) fn nonces(&mut self, nonces: Nonces, server_scheme: Option<Scheme>) {

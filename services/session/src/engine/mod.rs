@@ -175,9 +175,20 @@ impl Engine {
             // Some clients write a hexadecimal number now in one case, now in the other.
             session: hdr.session_id.to_ascii_lowercase().into(),
         };
-        let (stored, device) = tokio::try_join!(
+        // Only a message that can prove the device begins a plan; for the others nobody asks, and a plan that is begun all
+        // the same looks for work itself.
+        let may_begin = hdr.msg_id == 1 || hdr.cred.is_some();
+        let may_have_work = async {
+            if may_begin && !plan_anew {
+                self.stores.jobs.may_have(&self.tenant, &key.device).await
+            } else {
+                Ok(true)
+            }
+        };
+        let (stored, device, may_have_work) = tokio::try_join!(
             self.stores.sessions.load(&key),
-            self.stores.devices.load(&self.tenant, &key.device)
+            self.stores.devices.load(&self.tenant, &key.device),
+            may_have_work,
         )?;
         let device = match device {
             None if self.enrol == Enrol::Open => self.enrol(&key.device, received.now).await?,
@@ -237,6 +248,7 @@ impl Engine {
             engine: self,
             now: received.now,
             effects: Effects::new(device, received.now),
+            may_have_work,
             work: None,
             plan,
         };
@@ -303,6 +315,18 @@ impl Engine {
     }
 
     async fn write_all(&self, decided: &mut Decided) -> Result<Round, StepError> {
+        if let Some((revision, effects)) = &decided.device
+            && effects.is_visit_only()
+        {
+            // At the same time, as nothing in the answer depends on when the device was seen. Where either is lost the
+            // message is taken again: the session's record, if it was written, answers it, and the time of a visit is
+            // lost, which the next one mends. Nonces are another matter: a record that has spent a nonce would answer
+            // though the device's record still takes it, and a replayed digest would pass. So they go first, alone.
+            let (device, session) =
+                tokio::join!(self.put_device(*revision, effects), self.put_session(decided));
+            let device = won(device)?;
+            return if session? && device { Ok(self.answered(decided)) } else { Ok(Round::LostRace) };
+        }
         if let Some((revision, effects)) = &mut decided.device {
             // The tree first: what the inventory has already is not written to the tree again.
             self.apply_delta(effects).await?;
@@ -313,26 +337,36 @@ impl Engine {
                 return Ok(Round::JobMoved);
             }
         }
-        let Decided { key, session, plan, is_new, .. } = decided;
+        if !self.put_session(decided).await? {
+            return Ok(Round::LostRace);
+        }
+        Ok(self.answered(decided))
+    }
+
+    /// Writes the session's record; false when another wrote first.
+    async fn put_session(&self, decided: &Decided) -> Result<bool, StepError> {
+        let Decided { key, expected, session, plan, .. } = decided;
         let record =
             record::encode(session, plan.as_ref()).map_err(|error| StepError::Record(Box::new(error)))?;
         let is_short = session.is_over() || plan.is_none();
         let keep = if is_short { self.session_keep.min(SHORT_KEEP) } else { self.session_keep };
-        if !won(self.stores.sessions.put(key, decided.expected, &record, keep).await)? {
-            return Ok(Round::LostRace);
-        }
-        if *is_new {
+        Ok(won(self.stores.sessions.put(key, *expected, &record, keep).await)?)
+    }
+
+    /// All is written: the answer may leave.
+    fn answered(&self, decided: &mut Decided) -> Round {
+        if decided.is_new {
             self.metrics.sessions_started.increment();
         }
-        if session.is_over() {
+        if decided.session.is_over() {
             self.metrics.sessions_ended.increment();
         }
-        let result = if plan.is_some() { MessageResult::Ok } else { MessageResult::Unauthenticated };
-        Ok(Round::Answered(Stepped { body: std::mem::take(&mut decided.reply), result }))
+        let result = if decided.plan.is_some() { MessageResult::Ok } else { MessageResult::Unauthenticated };
+        Round::Answered(Stepped { body: std::mem::take(&mut decided.reply), result })
     }
 
     async fn put_device(&self, revision: Revision, effects: &Effects) -> Result<(), StoreError> {
-        if effects.device_changed {
+        if effects.has_device() {
             self.stores.devices.put(&self.tenant, revision, &effects.device).await?;
         }
         Ok(())
@@ -396,6 +430,8 @@ struct Step<'e> {
     engine: &'e Engine,
     now: Timestamp,
     effects: Effects,
+    /// False: there is surely no job to look for.
+    may_have_work: bool,
     work: Option<Work>,
     plan: Option<Plan>,
 }
@@ -416,7 +452,9 @@ impl Step<'_> {
 
     /// Plans a session whose device has proved itself, now or earlier.
     async fn begin(&mut self) -> Result<(), StoreError> {
-        self.work = self.engine.next_work(&self.effects.device).await?;
+        if self.may_have_work {
+            self.work = self.engine.next_work(&self.effects.device).await?;
+        }
         let mut plan = self.engine.plan(&self.effects.device, self.now, self.work.as_ref());
         plan.agenda.handle_event(&Event::Authenticated);
         self.plan = Some(plan);

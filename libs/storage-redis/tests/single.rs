@@ -1,0 +1,155 @@
+//! A server of the test's own: TLS and passwords, and a server that goes away and comes back.
+
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code)]
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use dm_protocol::DevId;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use storage::{ErrorKind, SessionKey, SessionStore, TenantId, laws};
+use storage_redis::{ClientCertificate, Redis, RedisSettings};
+use support::{Server, ask, free_port, has_redis_server};
+
+fn key() -> SessionKey {
+    SessionKey { tenant: TenantId::default(), device: DevId::parse("IMEI:1").unwrap(), session: "1".into() }
+}
+
+struct Files {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+fn certificates(dir: &Path) -> Files {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // A certificate of the same name as its issuer's would be taken for one that signed itself.
+    params.distinguished_name.push(DnType::CommonName, "authority of a test");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
+    let leaf_key = KeyPair::generate().unwrap();
+    let issuer = Issuer::from_params(&params, &ca_key);
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&leaf_key, &issuer).unwrap();
+    let write = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    Files {
+        ca: write("ca.pem", ca.pem()),
+        certificate: write("leaf.pem", leaf.pem()),
+        key: write("leaf.key", leaf_key.serialize_pem()),
+    }
+}
+
+#[tokio::test]
+async fn the_laws_hold_over_tls_with_user_password_and_client_certificate() {
+    if !has_redis_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = certificates(dir.path());
+    let (ca, certificate, key_file) =
+        (files.ca.to_str().unwrap(), files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
+    let port = free_port();
+    let tls_port = port.to_string();
+    let options = [
+        &["--tls-port", &tls_port, "--tls-auth-clients", "yes", "--tls-ca-cert-file", ca][..],
+        &["--tls-cert-file", certificate, "--tls-key-file", key_file],
+        &["--user", "flotilla", "on", ">secret", "~t:*", "+@all", "--user", "default", "off"],
+    ]
+    .concat();
+    let _server = Server::start(dir.path(), 0, &options);
+    let settings = RedisSettings {
+        nodes: vec![format!("rediss://localhost:{port}")],
+        username: Some("flotilla".into()),
+        password: Some("secret".to_owned().into()),
+        ca_file: Some(files.ca.clone()),
+        client_certificate: Some(ClientCertificate {
+            certificate_file: files.certificate.clone(),
+            key_file: files.key.clone(),
+        }),
+        key_prefix: "t:".into(),
+        ..RedisSettings::default()
+    };
+    laws::session_store_laws(&Redis::connect(&settings).await.unwrap()).await;
+
+    let wrong = [
+        ("password", RedisSettings { password: Some("guess".to_owned().into()), ..settings.clone() }),
+        ("authority", RedisSettings { ca_file: None, ..settings.clone() }),
+        ("certificate", RedisSettings { client_certificate: None, ..settings.clone() }),
+    ];
+    for (name, wrong) in wrong {
+        let error = Redis::connect(&wrong).await.expect_err(name);
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{name}: {error:?}");
+        assert!(!format!("{error:?} {wrong:?}").contains("guess"), "a password is never shown");
+    }
+    let missing = RedisSettings { ca_file: Some(dir.path().join("none")), ..settings };
+    assert_eq!(Redis::connect(&missing).await.unwrap_err().kind, ErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    let with = |nodes: &[&str], prefix: &str| RedisSettings {
+        nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+        key_prefix: prefix.into(),
+        ..RedisSettings::default()
+    };
+    for settings in [
+        with(&[], "p:"),
+        with(&["redis://127.0.0.1:1", "redis://127.0.0.1:2"], "p:"),
+        with(&["redis://user:password@127.0.0.1:1"], "p:"),
+        with(&["127.0.0.1"], "p:"),
+        with(&["redis://127.0.0.1:1"], "p{x}:"),
+    ] {
+        assert_eq!(Redis::connect(&settings).await.unwrap_err().kind, ErrorKind::Corrupt, "{settings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_fails_calls_at_once_and_is_found_again() {
+    if !has_redis_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path(), free_port(), &[]);
+    let port = server.port;
+    let nodes = vec![format!("redis://127.0.0.1:{port}")];
+    let redis = Redis::connect(&RedisSettings { nodes, ..RedisSettings::default() }).await.unwrap();
+    let keep = Duration::from_secs(60);
+    let lost = redis.put(&key(), None, b"one", keep).await.unwrap();
+
+    server.kill();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let error = redis.load(&key()).await.expect_err("nobody is there");
+        assert!(matches!(error.kind, ErrorKind::Unavailable | ErrorKind::TimedOut), "{error:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "20 calls failed after {:?}", begun.elapsed());
+
+    let _server = Server::start(dir.path(), port, &[]);
+    let begun = Instant::now();
+    while redis.load(&key()).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the server is not found again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The server has forgotten everything, its scripts too.
+    let stale = redis.put(&key(), Some(lost), b"two", keep).await.unwrap_err();
+    assert_eq!(stale.kind, ErrorKind::Conflict, "what was lost is not written on");
+    let again = redis.put(&key(), None, b"three", keep).await.unwrap();
+    assert!(again > lost, "no revision is given twice");
+    let stale = redis.put(&key(), Some(lost), b"two", keep).await.unwrap_err();
+    assert_eq!(stale.kind, ErrorKind::Conflict, "a revision of before does not fit by accident");
+
+    // A server that takes calls and does not answer.
+    ask(port, &["CLIENT", "PAUSE", "3000", "ALL"]);
+    let begun = Instant::now();
+    assert_eq!(redis.load(&key()).await.unwrap_err().kind, ErrorKind::TimedOut);
+    assert!(begun.elapsed() < Duration::from_millis(1800), "{:?}", begun.elapsed());
+}
