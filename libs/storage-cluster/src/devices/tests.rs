@@ -83,10 +83,18 @@ impl Rig {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let durable = Arc::new(Embedded::open(dir.path(), &Options::default()).unwrap());
-        let (tenant, id) = (TenantId::default(), DevId::parse("IMEI:1").unwrap());
+        let mut rig =
+            Self { _dir: dir, durable, tenant: TenantId::default(), id: DevId::parse("none").unwrap() };
+        rig.add("IMEI:1").await;
+        rig
+    }
+
+    /// Adds a device, which the next calls are about.
+    async fn add(&mut self, id: &str) {
+        self.id = DevId::parse(id).unwrap();
         let client = ClientAuth::Password { scheme: Scheme::Md5, user: "user".into(), digest: [7; 16] };
         let device = Device {
-            id: id.clone(),
+            id: self.id.clone(),
             ordinal: 0,
             account: Account { client, server: None, nonces: Nonces::default() },
             tags: Default::default(),
@@ -97,8 +105,7 @@ impl Rig {
             dev_detail_read: None,
             notify_address: None,
         };
-        DeviceStore::add(&*durable, &tenant, &[device]).await.unwrap();
-        Self { _dir: dir, durable, tenant, id }
+        DeviceStore::add(&*self.durable, &self.tenant, &[device]).await.unwrap();
     }
 
     fn cached(&self, hot: Arc<dyn HotDevices>) -> CachedDevices {
@@ -156,8 +163,9 @@ async fn a_visit_that_changes_nonces_alone_leaves_the_row_alone() {
 /// A device that visits and is changed while all hot records are lost before any one call of the store.
 #[tokio::test]
 async fn what_is_lost_between_any_two_calls_is_nothing_durable_and_no_nonce_comes_back() {
+    let mut rig = Rig::new().await;
     for lost_before in 0..24 {
-        let rig = Rig::new().await;
+        rig.add(&format!("IMEI:2-{lost_before}")).await;
         let hot = Arc::new(Forgetful { hot: MemoryHotDevices::default(), calls_left: lost_before.into() });
         // Two processes, by turns.
         let processes = [rig.cached(hot.clone()), rig.cached(hot.clone())];
