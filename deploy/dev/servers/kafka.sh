@@ -39,4 +39,5 @@ kafka_start() {
   spawn kafka java -Xms256m -Xmx512m -XX:+UseSerialGC -cp "$home/jars/*" kafka.Kafka "$home/server.properties"
 }
 kafka_ready() { grep -q "Kafka Server started" "$state/kafka/log" && port_open "${kafka_ports[0]}"; }
-kafka_address() { echo "FLOTILLA_TEST_KAFKA=127.0.0.1:${kafka_ports[0]}"; }
+# The jars too: a test that kills a broker starts one of its own.
+kafka_address() { echo "FLOTILLA_TEST_KAFKA=127.0.0.1:${kafka_ports[0]} FLOTILLA_TEST_KAFKA_LIB=\"$state/kafka/jars\""; }

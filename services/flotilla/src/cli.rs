@@ -8,12 +8,14 @@ use crate::commands::{
     campaign::CampaignArgs,
     config::ConfigArgs,
     convert::ConvertArgs,
+    dead::DeadArgs,
     demo::DemoArgs,
     device::DeviceArgs,
     fleet::FleetArgs,
     ordeal::OrdealArgs,
     secrets::SecretsArgs,
     serve::ServeArgs,
+    topics::TopicsArgs,
     transfer::{ExportArgs, ImportArgs},
 };
 
@@ -108,6 +110,10 @@ Examples:
   flotilla import everything.ndjson --config cluster.toml
   flotilla import everything.ndjson --data ./flotilla-data --key-file keys")]
     Import(ImportArgs),
+    /// Make and check Kafka's topics
+    Topics(TopicsArgs),
+    /// List and send back messages that could not be taken in
+    Dead(DeadArgs),
     /// Show a SyncML message in another form
     #[command(after_help = "\
 Examples:

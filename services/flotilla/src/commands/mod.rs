@@ -4,6 +4,7 @@ pub(crate) mod artifact;
 pub(crate) mod campaign;
 pub(crate) mod config;
 pub(crate) mod convert;
+pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod faults;
@@ -11,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod ordeal;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+pub(crate) mod topics;
 pub(crate) mod transfer;
 
 use clap::CommandFactory as _;
@@ -34,6 +36,8 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Topics(args) => topics::run(&args),
+        Command::Dead(args) => dead::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "flotilla", &mut std::io::stdout());
