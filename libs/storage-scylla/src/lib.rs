@@ -2,6 +2,7 @@
 // The helpers of statements come before the stores that use them all.
 #![allow(dead_code)]
 
+mod artifacts;
 mod campaigns;
 mod connection;
 mod devices;

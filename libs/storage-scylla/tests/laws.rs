@@ -14,7 +14,11 @@ fn keys() -> KeyRing {
 async fn keeps_the_laws() {
     Keyspace::with("laws", |scylla| async move {
         let devices = ScyllaDevices::new(scylla.clone(), keys());
-        tokio::join!(laws::device_store_laws(&devices), laws::campaign_store_laws(&scylla));
+        tokio::join!(
+            laws::device_store_laws(&devices),
+            laws::campaign_store_laws(&scylla),
+            laws::artifact_store_laws(&scylla),
+        );
     })
     .await;
 }
