@@ -9,9 +9,11 @@ mod devices;
 mod error;
 pub(crate) mod lwt;
 mod records;
+mod requests;
 mod scan;
 pub mod schema;
 mod settings;
+mod starts;
 pub(crate) mod statement;
 mod tls;
 

@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "devices", cql: include_str!("../../migrations/0001_devices.cql") },
     Migration { version: 2, name: "campaigns", cql: include_str!("../../migrations/0002_campaigns.cql") },
     Migration { version: 3, name: "artifacts", cql: include_str!("../../migrations/0003_artifacts.cql") },
+    Migration { version: 4, name: "starts", cql: include_str!("../../migrations/0004_starts.cql") },
 ];
 
 impl Migration {
