@@ -80,7 +80,7 @@ fn job(number: usize) -> Outgoing {
     let kind = EventKind::Released { wave: 0, after: None };
     let event = JobEvent { device: Some(device.clone()), ordinal, attempt: 1, at: since, kind };
     let key = device.as_str().as_bytes().to_vec();
-    let release = Release { device, job, event };
+    let release = Release { device, job, event, trigger_until: None };
     let payload = JobMessage { tenant: TenantId::default(), release }.encode();
     Outgoing { key, partition: None, payload, traceparent: None }
 }
