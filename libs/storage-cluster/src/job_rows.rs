@@ -1,5 +1,5 @@
 //! What the cluster asks of the rows of jobs: one partition a device, a row an attempt, and the device's history beside
-//! them. `storage-scylla` has one; tests and simulations have [`crate::testing::MemoryRows`].
+//! them. `storage-scylla` has one; tests and simulations have `testing::MemoryRows`.
 
 use async_trait::async_trait;
 use campaign::CampaignId;

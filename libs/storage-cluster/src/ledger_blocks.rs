@@ -1,5 +1,5 @@
 //! What the cluster asks of the blocks of ledgers. `storage-scylla` has them; tests and simulations have
-//! [`crate::testing::MemoryBlocks`].
+//! `testing::MemoryBlocks`.
 
 use async_trait::async_trait;
 use campaign::CampaignId;
