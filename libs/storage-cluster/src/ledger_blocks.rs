@@ -27,6 +27,8 @@ pub struct BlockHead {
     pub first: u64,
     /// How many events it has.
     pub count: u32,
+    /// Something in it has to be carried elsewhere: jobs to their topic, events to the histories of devices.
+    pub deliver: bool,
 }
 
 /// A block, or as much of it as was asked for.
@@ -75,7 +77,7 @@ pub trait LedgerBlocks: Send + Sync {
         part: Part,
     ) -> Result<Vec<Block>, StoreError>;
 
-    /// Notes that the jobs of all blocks before `next` were published.
+    /// Notes that all blocks before `next` have been delivered, where they had to be.
     async fn note_delivered(&self, ledger: &LedgerKey, next: u64) -> Result<(), StoreError>;
 
     /// What was last noted by [`LedgerBlocks::note_delivered`], or a note before it; 0: nothing.

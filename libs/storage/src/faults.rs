@@ -93,7 +93,8 @@ impl FaultPlan {
         self.happened.load(Ordering::Relaxed)
     }
 
-    fn fault(&self, operation: &'static str) -> Option<Fault> {
+    /// What happens to this call of an operation; for wrappers of other traits than the stores'.
+    pub fn fault(&self, operation: &'static str) -> Option<Fault> {
         if self.stopped.load(Ordering::Relaxed) {
             return None;
         }

@@ -2,11 +2,15 @@
 //! refused is for who wraps them to say.
 
 mod blocks;
+mod faulty;
 mod hot;
 mod marks;
 mod rows;
+mod topics;
 
 pub use blocks::MemoryBlocks;
+pub use faulty::Faulty;
 pub use hot::MemoryHotDevices;
 pub use marks::MemoryMarks;
 pub use rows::MemoryRows;
+pub use topics::{MemoryConsumer, MemoryTopics};

@@ -32,6 +32,8 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "campaigns", cql: include_str!("../../migrations/0002_campaigns.cql") },
     Migration { version: 3, name: "artifacts", cql: include_str!("../../migrations/0003_artifacts.cql") },
     Migration { version: 4, name: "starts", cql: include_str!("../../migrations/0004_starts.cql") },
+    Migration { version: 10, name: "jobs", cql: include_str!("../../migrations/0010_jobs.cql") },
+    Migration { version: 11, name: "ledgers", cql: include_str!("../../migrations/0011_ledgers.cql") },
 ];
 
 impl Migration {

@@ -1,0 +1,111 @@
+//! From `dm.jobs` to the rows of devices.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use dm_protocol::DevId;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use storage::{Release, StoreError, TenantId};
+use tokio_util::sync::CancellationToken;
+
+use super::drive::{Bad, Effect, drive};
+use crate::{
+    job_rows::DeviceKey,
+    jobs::ClusterJobs,
+    payload::{JobMessage, TriggerMessage, TriggerReason, UiMode},
+    topics::{Consumer, Incoming, Outgoing, Topic},
+};
+
+/// Devices whose rows are written at once.
+const AT_ONCE: usize = 256;
+
+/// Makes released jobs seen: writes their rows, then the marks that their devices have work, asks for their triggers, and
+/// commits then.
+pub struct JobsWorker {
+    consumer: Box<dyn Consumer>,
+    effect: Jobs,
+}
+
+struct Jobs(ClusterJobs);
+
+impl JobsWorker {
+    /// A worker over a consumer of [`crate::topics::Topic::Jobs`].
+    pub fn new(store: ClusterJobs, consumer: Box<dyn Consumer>) -> Self {
+        Self { consumer, effect: Jobs(store) }
+    }
+
+    /// Runs until `shutdown`. What fails is tried again for as long as it takes.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let draw = self.effect.0.0.ports.draw.clone();
+        drive(self.consumer, &mut self.effect, &draw, &shutdown).await;
+    }
+}
+
+#[async_trait]
+impl Effect for Jobs {
+    const BATCH: usize = 2048;
+    const NAME: &'static str = "jobs";
+
+    async fn take(&mut self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
+        let (mut bad, mut triggers) = (Vec::new(), Vec::new());
+        // A device's releases in their order: a later attempt closes the earlier ones.
+        let mut devices: BTreeMap<DeviceKey, Vec<Release>> = BTreeMap::new();
+        for (at, message) in batch.iter().enumerate() {
+            match JobMessage::decode(&message.payload) {
+                Ok(JobMessage { tenant, release }) => {
+                    triggers.extend(trigger(&tenant, &release, message));
+                    let key = DeviceKey { tenant, device: release.device.clone() };
+                    devices.entry(key).or_default().push(release);
+                }
+                Err(error) => bad.push(Bad { at, reason: error.to_string() }),
+            }
+        }
+        let mut tenants: BTreeMap<TenantId, Vec<DevId>> = BTreeMap::new();
+        for key in devices.keys() {
+            tenants.entry(key.tenant.clone()).or_default().push(key.device.clone());
+        }
+        stream::iter(devices)
+            .map(|(device, releases)| materialise_all(self.0.clone(), device, releases))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        // Only now that the rows are durable: see the marks.
+        for (tenant, devices) in tenants {
+            self.0.0.ports.marks.set_busy(&tenant, &devices).await?;
+        }
+        if !triggers.is_empty() {
+            self.0.0.ports.topics.publish(Topic::Triggers, triggers).await?;
+        }
+        Ok(bad)
+    }
+}
+
+async fn materialise_all(
+    store: ClusterJobs,
+    device: DeviceKey,
+    releases: Vec<Release>,
+) -> Result<(), StoreError> {
+    for release in &releases {
+        store.materialise(&device.tenant, release).await?;
+    }
+    Ok(())
+}
+
+/// The trigger that a release asks for: its device is to come, and a trigger that comes twice is harmless.
+fn trigger(tenant: &TenantId, release: &Release, from: &Incoming) -> Option<Outgoing> {
+    let Release { device, job, trigger_until, .. } = release;
+    let message = TriggerMessage {
+        tenant: tenant.clone(),
+        device: device.clone(),
+        asked: job.since,
+        until: (*trigger_until)?,
+        ui_mode: UiMode::default(),
+        reason: TriggerReason::Job { campaign: job.campaign, attempt: job.attempt },
+    };
+    Some(Outgoing {
+        key: device.as_str().as_bytes().to_vec(),
+        partition: None,
+        payload: message.encode(),
+        traceparent: from.traceparent.clone(),
+    })
+}

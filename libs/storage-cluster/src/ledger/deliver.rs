@@ -1,0 +1,83 @@
+//! Carrying what is in the ledger to where it has to go: jobs to their topic, events that no write of a job brought to
+//! the histories of their devices. The ledger is the outbox, so what is late or interrupted is carried by the next writer.
+
+use storage::StoreError;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    backoff::Backoff,
+    history,
+    job_rows::DeviceKey,
+    ledger_blocks::{Block, LedgerKey, Part},
+    payload::JobMessage,
+    ports::Ports,
+    stored::{self, Entry, Source},
+    topics::{Outgoing, Topic},
+};
+
+const OPERATION: &str = "deliver jobs";
+
+pub(super) struct Deliverer {
+    ports: Ports,
+    key: LedgerKey,
+    /// Blocks before this were delivered.
+    delivered: watch::Sender<u64>,
+}
+
+impl Deliverer {
+    pub(super) fn new(ports: Ports, key: LedgerKey) -> (Self, watch::Receiver<u64>) {
+        let (delivered, watched) = watch::channel(0);
+        (Self { ports, key, delivered }, watched)
+    }
+
+    /// Delivers block after block until the writer is gone and all is delivered, or cannot be now.
+    pub(super) async fn run(self, mut numbers: mpsc::UnboundedReceiver<u64>) {
+        while let Some(number) = numbers.recv().await {
+            let mut backoff = Backoff::new(&self.ports.draw);
+            while let Err(error) = self.deliver(number).await {
+                self.say(number, &error);
+                if numbers.is_closed() {
+                    return;
+                }
+                backoff.wait().await;
+            }
+            self.delivered.send_replace(number + 1);
+        }
+    }
+
+    fn say(&self, number: u64, error: &StoreError) {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(error, campaign = %self.key.campaign, number, "could not deliver jobs yet");
+    }
+
+    async fn deliver(&self, number: u64) -> Result<(), StoreError> {
+        let blocks = self.ports.blocks.read(&self.key, number, 1, Part::Body).await?;
+        let Some(Block { body, head, .. }) = blocks.first() else {
+            return Err(StoreError::unavailable(OPERATION, format!("block {number} is not to be read now")));
+        };
+        let entries = stored::decode_body(OPERATION, body)?;
+        self.write_history(&entries, head.first).await?;
+        let jobs: Vec<Outgoing> = entries.iter().filter_map(|entry| self.message(entry)).collect();
+        if !jobs.is_empty() {
+            self.ports.topics.publish(Topic::Jobs, jobs).await?;
+        }
+        self.ports.blocks.note_delivered(&self.key, number + 1).await
+    }
+
+    fn message(&self, entry: &Entry) -> Option<Outgoing> {
+        let release = entry.as_release(self.key.campaign)?;
+        let key = release.device.as_str().as_bytes().to_vec();
+        let payload = JobMessage { tenant: self.key.tenant.clone(), release }.encode();
+        Some(Outgoing { key, partition: None, payload, traceparent: None })
+    }
+
+    async fn write_history(&self, entries: &[Entry], first: u64) -> Result<(), StoreError> {
+        for (offset, entry) in (first..).zip(entries) {
+            let (Source::Owner, Some(device)) = (&entry.source, &entry.event.device) else { continue };
+            let device = DeviceKey { tenant: self.key.tenant.clone(), device: device.clone() };
+            let row = history::of_ledger(self.key.campaign, offset, &entry.event);
+            self.ports.rows.add_history(&device, &[row]).await?;
+        }
+        Ok(())
+    }
+}
