@@ -17,6 +17,8 @@ mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topics;
+mod triggers;
 
 pub use jobs::{ClusterJobs, EventsOwnership, EventsWorker, JobsWorker};
 pub use ports::{Draw, Ports, draw_from_system};
+pub use triggers::{ClusterTriggers, Join};

@@ -379,6 +379,8 @@ impl From<&TriggerMessage> for wire::TriggerMessage {
             until: Some(instant(message.until)),
             ui_mode: wire::UiMode::from(message.ui_mode).into(),
             reason: Some(reason),
+            due: message.due.map(instant),
+            sent: message.sent.into(),
         }
     }
 }
@@ -401,6 +403,8 @@ impl TryFrom<wire::TriggerMessage> for TriggerMessage {
             until: timestamp("until", message.until.as_ref())?,
             ui_mode: known::<wire::UiMode>("ui_mode", message.ui_mode)?.try_into()?,
             reason,
+            due: message.due.as_ref().map(|due| timestamp("due", Some(due))).transpose()?,
+            sent: u16_of("sent", message.sent)?,
         })
     }
 }

@@ -79,6 +79,10 @@ pub struct TriggerMessage {
     pub ui_mode: UiMode,
     /// Why.
     pub reason: TriggerReason,
+    /// Not sent before this; `None`: at once.
+    pub due: Option<Timestamp>,
+    /// How often it was sent.
+    pub sent: u16,
 }
 
 /// Why a device is asked to come.

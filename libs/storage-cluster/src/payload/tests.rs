@@ -36,6 +36,8 @@ fn trigger_message(reason: TriggerReason) -> TriggerMessage {
         until: at(3_600),
         ui_mode: UiMode::Background,
         reason,
+        due: None,
+        sent: 0,
     }
 }
 
@@ -122,6 +124,8 @@ fn every_message_comes_back() {
         for ui_mode in [UiMode::NotSpecified, UiMode::Background, UiMode::Informative, UiMode::Interaction] {
             let trigger = TriggerMessage { ui_mode, ..trigger_message(reason.clone()) };
             assert_eq!(TriggerMessage::decode(&trigger.encode()).unwrap(), trigger);
+            let repeat = TriggerMessage { due: Some(at(60)), sent: 3, ..trigger };
+            assert_eq!(TriggerMessage::decode(&repeat.encode()).unwrap(), repeat);
         }
     }
     let mut events: Vec<_> = kinds().into_iter().map(event).collect();

@@ -86,6 +86,10 @@ pub(super) struct TriggerMessage {
     pub(super) ui_mode: i32,
     #[prost(oneof = "TriggerReason", tags = "7, 8")]
     pub(super) reason: Option<TriggerReason>,
+    #[prost(message, optional, tag = "9")]
+    pub(super) due: Option<Instant>,
+    #[prost(uint32, tag = "10")]
+    pub(super) sent: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Oneof)]

@@ -101,6 +101,8 @@ fn trigger(tenant: &TenantId, release: &Release, from: &Incoming) -> Option<Outg
         until: (*trigger_until)?,
         ui_mode: UiMode::default(),
         reason: TriggerReason::Job { campaign: job.campaign, attempt: job.attempt },
+        due: None,
+        sent: 0,
     };
     Some(Outgoing {
         key: device.as_str().as_bytes().to_vec(),
