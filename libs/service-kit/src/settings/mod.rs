@@ -21,8 +21,8 @@ pub use cluster::{
 pub use kafka::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings};
 pub use section::KeyDoc;
 pub use sections::{
-    AdminSettings, DialectSettings, Enrol, LogFormat, ModelSettings, SessionSettings, ShutdownSettings,
-    StorageSettings, TelemetrySettings, TlsSettings,
+    AdminSettings, DialectSettings, Enrol, GatewaySettings, LogFormat, ModelSettings, NotifySettings,
+    NotifyUiMode, SessionSettings, ShutdownSettings, StorageSettings, TelemetrySettings, TlsSettings,
 };
 pub use values::{Count, Octets, PublicUrl, Span};
 
@@ -52,6 +52,8 @@ pub struct Settings {
     pub scylla: ScyllaSettings,
     /// The cluster's log.
     pub kafka: KafkaSettings,
+    /// Asking devices to come.
+    pub notify: NotifySettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
     /// Logs.
@@ -106,6 +108,7 @@ impl Settings {
             redis: RedisSettings::read(&mut source),
             scylla: ScyllaSettings::read(&mut source),
             kafka: KafkaSettings::read(&mut source),
+            notify: NotifySettings::read(&mut source),
             dialect: DialectSettings::read(&mut source),
             telemetry: TelemetrySettings::read(&mut source),
             shutdown: ShutdownSettings::read(&mut source),
@@ -155,6 +158,16 @@ impl Settings {
         if let Err(error) = crate::telemetry::parse_filter(&self.telemetry.level) {
             wrong("telemetry.level", error);
         }
+        for (at, gateway) in self.notify.gateways.iter().enumerate() {
+            if matches!(gateway.scheme.as_str(), "" | "udp" | "wap") {
+                let problem = format!("expected a scheme other than udp and wap, got {:?}", gateway.scheme);
+                wrong(&format!("notify.gateways[{at}].scheme"), problem);
+            }
+            if !gateway.url.starts_with("http://") && !gateway.url.starts_with("https://") {
+                let problem = format!("expected an address of http or https, got {:?}", gateway.url);
+                wrong(&format!("notify.gateways[{at}].url"), problem);
+            }
+        }
         for (at, model) in self.dialect.models.iter().enumerate() {
             if !model.fumo_root.starts_with("./") || model.fumo_root.len() < 3 {
                 let problem = format!("expected an address such as ./FUMO, got {:?}", model.fumo_root);
@@ -176,6 +189,7 @@ impl Settings {
         RedisSettings::describe(&mut keys);
         ScyllaSettings::describe(&mut keys);
         KafkaSettings::describe(&mut keys);
+        NotifySettings::describe(&mut keys);
         DialectSettings::describe(&mut keys);
         TelemetrySettings::describe(&mut keys);
         ShutdownSettings::describe(&mut keys);

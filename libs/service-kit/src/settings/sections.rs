@@ -89,6 +89,23 @@ sections! {
         data: PathBuf = PathBuf::from("flotilla-data"),
     }
 
+    /// Asking devices to come (Package #0).
+    NotifySettings in "notify" {
+        /// How long a device that was asked to come and has not is given until it is asked again; doubled each time, up to
+        /// 6 hours or this, until its job's wait ends.
+        repeat_after: Span<100, { 7 * 24 * HOUR }> = Span::of_ms(5 * MINUTE),
+        /// Notifications sent a second, at most.
+        per_second_max: Count<1, 1_000_000> = Count::of(1_000),
+        /// What the device's user sees of a session that was asked for: `not-specified`, `background`, `informative`, or
+        /// `interaction`, which asks the user first.
+        ui_mode: NotifyUiMode = NotifyUiMode::NotSpecified,
+        /// How long a gateway may take over one notification.
+        gateway_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(10 * SECOND),
+        /// Gateways for bearers other than UDP: `[[notify.gateways]]` with `scheme` (of the devices' addresses, such as `sms`),
+        /// `url` (in which `{address}` and `{device}` are filled in) and `authorization_file` (the Authorization header).
+        gateways: Vec<GatewaySettings> = Vec::new(),
+    }
+
     /// What devices do differently.
     DialectSettings in "dialect" {
         /// Roots under which a device's FUMO node is looked for where the device cannot list its tree. Empty: the usual ones.
@@ -136,6 +153,33 @@ pub enum LogFormat {
     Human,
     /// One object a line.
     Json,
+}
+
+/// What the device's user sees of a session that was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyUiMode {
+    /// The device decides.
+    #[default]
+    NotSpecified,
+    /// Nothing.
+    Background,
+    /// That it happens.
+    Informative,
+    /// The user is asked first.
+    Interaction,
+}
+
+/// Where notifications of one bearer are handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// The scheme of the devices' addresses: `sms`, `fcm`, ...
+    pub scheme: String,
+    /// Where to POST; `{address}` and `{device}` are filled in.
+    pub url: String,
+    /// A file whose content is the Authorization header.
+    pub authorization_file: Option<PathBuf>,
 }
 
 /// What is known of one model.
