@@ -10,6 +10,7 @@ pub mod report;
 mod roster;
 mod run;
 mod tally;
+mod triggers;
 mod visit;
 
 pub use client::{Client, ClientError, ClientOptions, Download, Reply, TlsOptions};

@@ -25,6 +25,9 @@ pub struct Fleet {
     pub active_max: usize,
     /// Connections.
     pub client: ClientOptions,
+    /// The port on which all devices can be asked to come, each at an address of its own in 127.0.0.0/8 (on Linux only);
+    /// `None`: they come by themselves.
+    pub trigger_port: Option<u16>,
     /// When to end by itself.
     pub until: Until,
 }
@@ -50,6 +53,7 @@ impl Fleet {
             timing: Timing::default(),
             active_max: 256,
             client: ClientOptions::default(),
+            trigger_port: None,
             until: Until::default(),
         }
     }

@@ -47,6 +47,8 @@ pub struct FleetReport {
     pub reports: BTreeMap<u16, u64>,
     /// Faults that were injected, by kind.
     pub faults_injected: BTreeMap<String, u64>,
+    /// Triggers that reached devices.
+    pub triggers: Triggers,
     /// Packages.
     pub downloads: Downloads,
     /// Execs, by the devices' own counters.
@@ -104,6 +106,17 @@ pub struct Sessions {
     pub per_s_peak: f64,
     /// Messages answered, each second of the run.
     pub messages_per_s: f64,
+}
+
+/// Triggers, counted by what they led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Triggers {
+    /// A session.
+    pub sessions: u64,
+    /// Nothing, as they were not made by the device's server with the device's nonce.
+    pub refused: u64,
+    /// Nothing, as the device was in a session or busy with a package.
+    pub busy: u64,
 }
 
 /// Percentiles.

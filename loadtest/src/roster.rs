@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use dm_sim::{Auth, DeviceIdentity, Mix};
 
+use crate::triggers;
+
 /// The devices of a fleet with the usual mix; the same for the same seed.
 pub fn roster(seed: u64, devices: u32) -> impl Iterator<Item = DeviceIdentity> {
     roster_of(seed, devices, Mix::default())
@@ -14,14 +16,20 @@ pub fn roster_of(seed: u64, devices: u32, mix: Mix) -> impl Iterator<Item = Devi
     (0..devices).map(move |number| DeviceIdentity::derive(seed, number, &mix))
 }
 
-/// Writes devices as `flotilla device import` reads them: a head, then a line a device, tagged `sim`.
+/// Writes devices, from the fleet's first on, as `flotilla device import` reads them: a head, then a line a device, tagged
+/// `sim`. With a port, each has the address at which a fleet with this port can be asked to come.
 ///
 /// # Errors
 ///
 /// Those of `out`.
-pub fn write_csv(devices: impl IntoIterator<Item = DeviceIdentity>, mut out: impl Write) -> io::Result<()> {
-    writeln!(out, "id,auth,user,password,server_id,server_password,tags")?;
-    for device in devices {
+pub fn write_csv(
+    devices: impl IntoIterator<Item = DeviceIdentity>,
+    trigger_port: Option<u16>,
+    mut out: impl Write,
+) -> io::Result<()> {
+    writeln!(out, "id,auth,user,password,server_id,server_password,notify_address,tags")?;
+    for (number, device) in (0..).zip(devices) {
+        let address = trigger_port.and_then(|port| triggers::address(number, port)).unwrap_or_default();
         let auth = match device.auth {
             Auth::None => "none",
             Auth::Basic => "basic",
@@ -29,7 +37,7 @@ pub fn write_csv(devices: impl IntoIterator<Item = DeviceIdentity>, mut out: imp
         };
         // Names and passwords are digits and letters, so nothing needs quotes.
         let DeviceIdentity { id, user, password, server_id, server_password, .. } = device;
-        writeln!(out, "{id},{auth},{user},{password},{server_id},{server_password},sim")?;
+        writeln!(out, "{id},{auth},{user},{password},{server_id},{server_password},{address},sim")?;
     }
     out.flush()
 }
@@ -40,7 +48,7 @@ mod tests {
 
     fn csv(seed: u64, devices: u32) -> String {
         let mut out = Vec::new();
-        write_csv(roster(seed, devices), &mut out).unwrap();
+        write_csv(roster(seed, devices), Some(4000), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -56,7 +64,7 @@ mod tests {
         let text = csv(9, 200);
         assert_eq!(text.lines().count(), 201);
         for line in text.lines() {
-            assert_eq!(line.split(',').count(), 7, "{line}");
+            assert_eq!(line.split(',').count(), 8, "{line}");
             assert!(!line.contains('"') && !line.contains(' '), "{line}");
         }
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dm_sim::{Setup, SimDevice};
+use dm_sim::{Setup, SimDevice, Triggered};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::{
     progress::Progress,
     report::{Ending, Execs, Final, FleetReport, Latency, Sessions},
     tally::Tally,
+    triggers::{DEVICES_MAX, Listener},
     visit::{Context, Visit, visit},
 };
 
@@ -39,6 +40,12 @@ pub enum FleetError {
     /// The address of the server is none.
     #[error("expected an address such as http://host:port/dm, got {0}")]
     Address(String),
+    /// There are not as many addresses.
+    #[error("expected at most {DEVICES_MAX} devices that can be asked to come, got {0}")]
+    Addresses(u32),
+    /// The socket for triggers could not be opened.
+    #[error("could not listen for triggers")]
+    Triggers(#[source] std::io::Error),
     /// The models' trees could not be planted.
     #[error("could not plant the trees of the models")]
     Trees(#[from] Box<dm_tree::TreeError>),
@@ -57,6 +64,12 @@ pub async fn run(
     mut progress: impl FnMut(&Progress),
     cancel: CancellationToken,
 ) -> Result<FleetReport, FleetError> {
+    let mut listener = match fleet.trigger_port {
+        None => None,
+        Some(_) if fleet.devices > DEVICES_MAX => return Err(FleetError::Addresses(fleet.devices)),
+        Some(port) => Some(Listener::bind(port).await.map_err(FleetError::Triggers)?),
+    };
+    let mut heard = Vec::new();
     let mut running = Running::begin(fleet)?;
     let mut ticks = tokio::time::interval(PROGRESS);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -73,6 +86,12 @@ pub async fn run(
                 progress(&running.tally.progress);
             }
             Some(done) = running.visits.join_next(), if !running.visits.is_empty() => running.settle(done),
+            hearing = hear(&mut listener, &mut heard) => {
+                if let Err(error) = hearing {
+                    tracing::warn!(%error, "socket for triggers failed");
+                }
+                running.call(&mut heard);
+            }
             () = tokio::time::sleep(next_due.unwrap_or(PROGRESS)) => {}
         }
     };
@@ -84,6 +103,14 @@ pub async fn run(
     Ok(report)
 }
 
+/// Waits for triggers; for ever where nobody listens.
+async fn hear(listener: &mut Option<Listener>, heard: &mut Vec<(u32, Vec<u8>)>) -> std::io::Result<()> {
+    match listener {
+        Some(listener) => listener.hear(heard).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Running {
     fleet: Fleet,
     context: Arc<Context>,
@@ -91,6 +118,8 @@ struct Running {
     /// Devices that are not having their turn, by number.
     devices: Vec<Option<SimDevice>>,
     due: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    /// When each device is due: what `due` says of it besides is out of date.
+    due_at: Vec<Timestamp>,
     visits: JoinSet<Visit>,
     begun: Instant,
     started: Timestamp,
@@ -119,9 +148,10 @@ impl Running {
             (0..fleet.devices).map(|number| Some(SimDevice::new(setup.clone(), number, started))).collect();
         // Each asks for its first turn at once, and then says when it really wants it.
         let due = (0..fleet.devices).map(|number| Reverse((started, number))).collect();
+        let due_at = vec![started; fleet.devices as usize];
         let begun = Instant::now();
         let tally = Tally::new(fleet.devices, begun);
-        Ok(Self { fleet, context, tally, devices, due, visits: JoinSet::new(), begun, started })
+        Ok(Self { fleet, context, tally, devices, due, due_at, visits: JoinSet::new(), begun, started })
     }
 
     /// Gives turns to those that are due, as long as there is room; the time until the next one is due.
@@ -133,13 +163,16 @@ impl Running {
                 return Duration::try_from(at.duration_since(now)).ok();
             }
             self.due.pop();
+            if self.due_at[number as usize] != at {
+                continue;
+            }
             let Some(mut device) = self.devices.get_mut(number as usize).and_then(Option::take) else {
                 continue;
             };
             // Most of those that only want to wait longer need no task to say so.
             match device.next_action(now) {
                 dm_sim::Action::Wait { until } => {
-                    self.due.push(Reverse((until, number)));
+                    self.schedule(number, until);
                     self.devices[number as usize] = Some(device);
                     continue;
                 }
@@ -169,9 +202,29 @@ impl Running {
         self.tally.take(&mut visit, self.fleet.until.version.as_deref());
         let number = visit.device.number();
         if let Some(until) = visit.until {
-            self.due.push(Reverse((until, number)));
+            self.schedule(number, until);
         }
         self.devices[number as usize] = Some(visit.device);
+    }
+
+    fn schedule(&mut self, number: u32, at: Timestamp) {
+        self.due_at[number as usize] = at;
+        self.due.push(Reverse((at, number)));
+    }
+
+    /// Lets devices hear what came for them. One that is having its turn is with the server already.
+    fn call(&mut self, heard: &mut Vec<(u32, Vec<u8>)>) {
+        let now = Timestamp::now();
+        for (number, octets) in heard.drain(..) {
+            let Some(place) = self.devices.get_mut(number as usize) else { continue };
+            let Some(device) = place else {
+                self.tally.note_busy();
+                continue;
+            };
+            if device.handle_trigger(now, &octets) == Triggered::Session {
+                self.schedule(number, now);
+            }
+        }
     }
 
     fn tick(&mut self) {
@@ -225,6 +278,7 @@ impl Running {
             models: models(&self.devices),
             reports: tally.reports.clone(),
             faults_injected: tally.faults.clone(),
+            triggers: tally.triggers.clone(),
             downloads: tally.downloads.clone(),
             execs: execs(&self.devices),
             connections: self.context.client.connects(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dm_objects::{fumo::FumoResult, outcome::ResultClass};
-use dm_sim::{Fault, Note, SimDevice};
+use dm_sim::{Fault, Note, SimDevice, Triggered};
 use hdrhistogram::Histogram;
 
 use crate::{
@@ -39,6 +39,7 @@ pub(crate) struct Tally {
     pub(crate) reports: BTreeMap<u16, u64>,
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) downloads: crate::report::Downloads,
+    pub(crate) triggers: crate::report::Triggers,
     pub(crate) latency: Histogram<u64>,
     pub(crate) latency_with_wait: Histogram<u64>,
     row_latency: Histogram<u64>,
@@ -67,6 +68,7 @@ impl Tally {
             reports: BTreeMap::new(),
             faults: BTreeMap::new(),
             downloads: crate::report::Downloads::default(),
+            triggers: crate::report::Triggers::default(),
             latency: histogram(),
             latency_with_wait: histogram(),
             row_latency: histogram(),
@@ -88,6 +90,11 @@ impl Tally {
             self.note(&note);
         }
         self.stand(&visit.device, target);
+    }
+
+    /// Takes in a trigger that came to a device while it was in a turn.
+    pub(crate) fn note_busy(&mut self) {
+        self.triggers.busy += 1;
     }
 
     fn exchange(&mut self, exchange: Exchange) {
@@ -121,6 +128,9 @@ impl Tally {
                 self.progress.sessions_broken += 1;
                 *self.broken.entry((*why).to_owned()).or_default() += 1;
             }
+            Note::Trigger(Triggered::Session) => self.triggers.sessions += 1,
+            Note::Trigger(Triggered::Refused) => self.triggers.refused += 1,
+            Note::Trigger(Triggered::Busy) => self.triggers.busy += 1,
             Note::TurnedAway => self.progress.turned_away += 1,
             Note::Downloaded { checked } => {
                 self.downloads.done += 1;

@@ -14,7 +14,13 @@ use tokio_util::sync::CancellationToken;
 fn fleet(url: &str, devices: u32) -> Fleet {
     Fleet {
         mix: Mix { auth_none: 1.0, auth_basic: 0.0, auth_md5: 0.0, xml: 0.5 },
-        timing: Timing { poll_ms: 400, install_ms: 10..=50, resend_ms: 20, slow_ms: 10..=50 },
+        timing: Timing {
+            poll_ms: 400,
+            install_ms: 10..=50,
+            resend_ms: 20,
+            slow_ms: 10..=50,
+            ..Timing::default()
+        },
         until: Until { duration: Some(Duration::from_secs(3)), version: None },
         ..Fleet::new(url, devices, 1)
     }

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
+use dm_notification::{Received, ServerKey};
 use dm_objects::{
     fumo::{FumoAlert, FumoResult, Operation},
     outcome::ResultClass,
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Chance, DeviceIdentity, Download, FaultPlan, Fumo, Head, Mix, Outcome,
     model::{CATALOGUE, Model},
-    note::{Fault, Note},
+    note::{Fault, Note, Triggered},
     talk::{Heard, Talk},
 };
 
@@ -23,6 +24,10 @@ use crate::{
 pub struct Timing {
     /// From one visit to the next, give or take a tenth; the first one is spread over it.
     pub poll_ms: u64,
+    /// The same of the devices that come rarely, from their second visit on.
+    pub rare_poll_ms: u64,
+    /// How many of a hundred devices come rarely.
+    pub rare_percent: u8,
     /// To install a package and start again.
     pub install_ms: RangeInclusive<u64>,
     /// Until a message without an answer is sent again; doubled each time.
@@ -34,7 +39,14 @@ pub struct Timing {
 impl Default for Timing {
     /// A fleet in a hurry: everything within seconds, so that a campaign can be watched.
     fn default() -> Self {
-        Self { poll_ms: 5_000, install_ms: 500..=2_000, resend_ms: 500, slow_ms: 1_000..=3_000 }
+        Self {
+            poll_ms: 5_000,
+            rare_poll_ms: 3_600_000,
+            rare_percent: 0,
+            install_ms: 500..=2_000,
+            resend_ms: 500,
+            slow_ms: 1_000..=3_000,
+        }
     }
 }
 
@@ -117,14 +129,17 @@ pub struct SimDevice {
     sessions_started: u16,
     /// Sessions in a row that broke.
     broken_in_a_row: u8,
-    /// A trigger came: the next session is the server's.
-    is_triggered: bool,
+    /// A trigger came: the next session is the server's, with this id.
+    trigger: Option<u16>,
+    polls_rarely: bool,
     last_report: Option<u16>,
     tree: Tree,
     fumo: Fumo,
     chance: Chance,
     client_nonce: Option<Vec<u8>>,
     server_nonce: Option<Vec<u8>>,
+    /// The one before: whether the server ever heard of a new one is not known where the last session broke.
+    server_nonce_previous: Option<Vec<u8>>,
     phase: Phase,
     notes: Vec<Note>,
 }
@@ -154,18 +169,22 @@ impl SimDevice {
         let _ = tree.set(dm_objects::dev_info::DEV_ID, identity.id.as_bytes(), now);
         let mut chance = Chance::new(setup.seed, u64::from(number), "life");
         let at = later(now, chance.below(setup.timing.poll_ms.max(1)));
+        let lot = Chance::new(setup.seed, u64::from(number), "poll").below(100);
+        let polls_rarely = lot < u64::from(setup.timing.rare_percent);
         Self {
             number,
             model: identity.model_index as u8,
             sessions_started: chance.below(0x7fff) as u16,
             broken_in_a_row: 0,
-            is_triggered: false,
+            trigger: None,
+            polls_rarely,
             last_report: None,
             tree,
             fumo: Fumo::default(),
             chance,
             client_nonce: None,
             server_nonce: None,
+            server_nonce_previous: None,
             phase: Phase::Idle { at },
             notes: Vec::new(),
             setup,
@@ -227,12 +246,34 @@ impl SimDevice {
         std::mem::take(&mut self.notes)
     }
 
-    /// The server asked for a session (Package #0): it begins at once, if none is going on.
-    pub fn handle_trigger(&mut self, now: Timestamp) {
-        if let Phase::Idle { at } = &mut self.phase {
-            *at = now;
-            self.is_triggered = true;
+    /// A notification came (Package #0): a session begins at once if it is the server's, and none is going on.
+    pub fn handle_trigger(&mut self, now: Timestamp, octets: &[u8]) -> Triggered {
+        let triggered = self.trigger(now, octets);
+        self.notes.push(match triggered {
+            None => Note::Fault(Fault::TriggerLost),
+            Some(triggered) => Note::Trigger(triggered),
+        });
+        triggered.unwrap_or(Triggered::Refused)
+    }
+
+    /// What comes of a notification; `None` when it is lost by plan.
+    fn trigger(&mut self, now: Timestamp, octets: &[u8]) -> Option<Triggered> {
+        if self.chance.hits(self.setup.faults.trigger_lost) {
+            return None;
         }
+        let Phase::Idle { at } = &mut self.phase else { return Some(Triggered::Busy) };
+        let identity = DeviceIdentity::derive(self.setup.seed, self.number, &self.setup.mix);
+        let key = ServerKey::derive(&identity.server_id, &identity.server_password);
+        let nonces = [&self.server_nonce, &self.server_nonce_previous];
+        let received = Received::parse(octets).ok().filter(|received| {
+            let is_made_with =
+                |nonce: &Option<Vec<u8>>| received.verify(&key, nonce.as_deref().unwrap_or_default());
+            received.notification.server_id == identity.server_id && nonces.into_iter().any(is_made_with)
+        });
+        let Some(received) = received else { return Some(Triggered::Refused) };
+        *at = now;
+        self.trigger = Some(received.notification.session_id);
+        Some(Triggered::Session)
     }
 
     /// What it wants to do now.
@@ -266,8 +307,9 @@ impl SimDevice {
     fn begin_session(&mut self, now: Timestamp) {
         // Session ids are told apart by servers for a while, so they count.
         self.sessions_started = self.sessions_started % 0x7fff + 1;
-        let is_triggered = std::mem::take(&mut self.is_triggered);
+        let trigger = self.trigger.take();
         let identity = self.identity();
+        self.server_nonce_previous.clone_from(&self.server_nonce);
         let nonces = (self.client_nonce.take(), self.server_nonce.take());
         let mut talk = Talk::begin(
             &self.setup,
@@ -275,8 +317,8 @@ impl SimDevice {
             nonces,
             &self.fumo,
             &self.tree,
-            self.sessions_started,
-            is_triggered,
+            trigger.unwrap_or(self.sessions_started),
+            trigger.is_some(),
         );
         talk.prepare(&self.setup, &mut self.chance, &mut self.notes, now);
         self.phase = Phase::Session(Box::new(talk));
@@ -341,7 +383,8 @@ impl SimDevice {
                 let backed_off = timing.resend_ms << self.broken_in_a_row.min(10);
                 backed_off.min(timing.poll_ms) / 2 + self.chance.below(backed_off.min(timing.poll_ms) / 2 + 1)
             } else {
-                timing.poll_ms - timing.poll_ms / 10 + self.chance.below(timing.poll_ms / 5 + 1)
+                let poll_ms = if self.polls_rarely { timing.rare_poll_ms } else { timing.poll_ms };
+                poll_ms - poll_ms / 10 + self.chance.below(poll_ms / 5 + 1)
             };
             return Phase::Idle { at: later(now, wait_ms) };
         };

@@ -22,6 +22,8 @@ pub struct FaultPlan {
     pub silent: f64,
     /// Of an attempt: it reports success and still has the version of before.
     pub wrong_version: f64,
+    /// Of a trigger: the device never gets it.
+    pub trigger_lost: f64,
 }
 
 impl Default for FaultPlan {
@@ -36,13 +38,14 @@ impl Default for FaultPlan {
             failing_codes: vec![(410, 0.4), (503, 0.3), (402, 0.1), (401, 0.1), (502, 0.1)],
             silent: 0.0,
             wrong_version: 0.0,
+            trigger_lost: 0.0,
         }
     }
 }
 
 impl FaultPlan {
     /// The mix of a bad night: 5 % lost replies, 2 % repeated, 1 % cut, 1 % slow, 3 % failing, 1 % silent, 0.5 % wrong
-    /// version.
+    /// version, 10 % of triggers lost.
     pub fn rough() -> Self {
         Self {
             reply_lost: 0.05,
@@ -52,6 +55,7 @@ impl FaultPlan {
             failing: 0.03,
             silent: 0.01,
             wrong_version: 0.005,
+            trigger_lost: 0.1,
             ..Self::default()
         }
     }
@@ -59,6 +63,6 @@ impl FaultPlan {
     /// Whether anything can go wrong.
     pub fn is_none(&self) -> bool {
         let sum = self.reply_lost + self.repeated + self.cut + self.slow + self.failing + self.silent;
-        sum + self.wrong_version == 0.0
+        sum + self.wrong_version + self.trigger_lost == 0.0
     }
 }

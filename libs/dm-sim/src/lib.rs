@@ -17,6 +17,6 @@ pub use faults::FaultPlan;
 pub use fumo::{ExecCount, Fate, Fumo, Order, PendingAlert};
 pub use identity::{Auth, DeviceIdentity, Mix, SERVER_ID};
 pub use link::{Delivery, Link, LinkFaults};
-pub use note::{Fault, Note};
+pub use note::{Fault, Note, Triggered};
 pub use seed::Chance;
 pub use syncml::Encoding;

@@ -21,6 +21,8 @@ pub enum Fault {
     Silent,
     /// An attempt reported success and changed nothing.
     WrongVersion,
+    /// A trigger was thrown away.
+    TriggerLost,
 }
 
 impl Fault {
@@ -35,8 +37,20 @@ impl Fault {
             Self::Failing => "update failing",
             Self::Silent => "silent for ever",
             Self::WrongVersion => "wrong version",
+            Self::TriggerLost => "trigger lost",
         }
     }
+}
+
+/// What a trigger that came to a device led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Triggered {
+    /// A session.
+    Session,
+    /// Nothing: it was no notification, or was not made by the device's server with the device's nonce.
+    Refused,
+    /// Nothing: the device is in a session or busy with a package, and speaks to the server soon in any case.
+    Busy,
 }
 
 /// Something that happened.
@@ -55,6 +69,8 @@ pub enum Note {
         /// Why.
         why: &'static str,
     },
+    /// A trigger came.
+    Trigger(Triggered),
     /// The server asked to come later.
     TurnedAway,
     /// An Exec came.

@@ -352,3 +352,29 @@ fn an_idle_device_takes_less_than_two_kilobytes() {
     assert!(each < 2_048, "{each} octets a device of {}", devices.len());
     println!("{each} octets a device");
 }
+
+#[test]
+fn a_trigger_of_the_server_begins_a_session_and_a_forged_one_nothing() {
+    use dm_notification::{Notification, ServerKey};
+
+    let now = Timestamp::UNIX_EPOCH;
+    let timing = Timing { poll_ms: 3_600_000, ..Timing::default() };
+    let setup = Setup::new(1, "http://server/dm", Mix::default(), FaultPlan::default(), timing, now).unwrap();
+    let mut device = SimDevice::new(Arc::new(setup), 7, now);
+    assert!(matches!(device.next_action(now), Action::Wait { .. }), "its own visit is not due yet");
+    let identity = device.identity();
+    let notification = Notification::new(&identity.server_id, 0x2a).unwrap();
+    let good = notification.encode(&ServerKey::derive(&identity.server_id, &identity.server_password), b"");
+    let guessed = notification.encode(&ServerKey::derive(&identity.server_id, "guessed"), b"");
+    let mut changed = good.clone();
+    changed[22] ^= 1;
+    let other_nonce =
+        notification.encode(&ServerKey::derive(&identity.server_id, &identity.server_password), b"x");
+    for forged in [&guessed, &changed, &other_nonce, &good[..20].to_vec(), &Vec::new()] {
+        assert_eq!(device.handle_trigger(now, forged), Triggered::Refused);
+        assert!(matches!(device.next_action(now), Action::Wait { .. }), "a forged trigger starts nothing");
+    }
+    assert_eq!(device.handle_trigger(now, &good), Triggered::Session);
+    assert!(matches!(device.next_action(now), Action::Post { .. }), "it comes at once");
+    assert_eq!(device.handle_trigger(now, &good), Triggered::Busy);
+}

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, ServerAuth, auth};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Device, Inventory};
+use storage::{Device, Inventory, NotifyAddress};
 
 use super::{ProblemBody, Secret};
 
@@ -58,6 +58,9 @@ pub struct DeviceInput {
     /// The nonce, in base64, that the device expects in the server's first MD5 credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_nonce: Option<String>,
+    /// Where it can be asked to come: `udp://host:port`, `wap://host:port`, or `scheme:address` of a gateway of the settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_address: Option<String>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
@@ -94,6 +97,7 @@ impl DeviceInput {
         })?;
         check_tags(&self.tags)?;
         let account = self.account()?;
+        let notify_address = self.notify_address.as_deref().map(parse_address).transpose()?;
         Ok(Device {
             id,
             ordinal: 0,
@@ -104,7 +108,7 @@ impl DeviceInput {
             inventory: Inventory::default(),
             fumo_root: None,
             dev_detail_read: None,
-            notify_address: None,
+            notify_address,
         })
     }
 
@@ -180,6 +184,13 @@ fn nonce(field: &'static str, text: Option<&str>) -> Result<Option<Vec<u8>>, Inp
     }
 }
 
+fn parse_address(text: &str) -> Result<NotifyAddress, InputError> {
+    NotifyAddress::parse(text).map_err(|error| {
+        let expected = "an address such as udp://192.0.2.7:2948 or sms:+15550100";
+        InputError::new("notify_address", expected, format!("{:?} ({error})", short(text)))
+    })
+}
+
 /// Checks labels.
 ///
 /// # Errors
@@ -237,6 +248,9 @@ pub struct DeviceView {
     pub fumo_root: Option<String>,
     /// When DevDetail was last read whole.
     pub dev_detail_read: Option<Timestamp>,
+    /// Where it can be asked to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify_address: Option<String>,
 }
 
 impl From<Device> for DeviceView {
@@ -258,6 +272,7 @@ impl From<Device> for DeviceView {
             inventory: device.inventory,
             fumo_root: device.fumo_root,
             dev_detail_read: device.dev_detail_read,
+            notify_address: device.notify_address.map(String::from),
         }
     }
 }

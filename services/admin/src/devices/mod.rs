@@ -169,6 +169,7 @@ fn is_same(stored: &Device, wanted: &Device) -> bool {
             _ => false,
         }
         && stored.tags == wanted.tags
+        && stored.notify_address == wanted.notify_address
 }
 
 /// A path segment of any text (RFC 3986, 2.1).

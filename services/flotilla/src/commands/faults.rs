@@ -8,7 +8,7 @@ use loadtest::FaultPlan;
 #[command(next_help_heading = "Faults")]
 pub(crate) struct FaultArgs {
     /// A bad night: 5 % lost replies, 2 % repeated, 1 % cut, 1 % slow, 3 % failing, 1 % silent,
-    /// 0.5 % wrong version; the flags below change single ones
+    /// 0.5 % wrong version, 10 % of triggers lost; the flags below change single ones
     #[arg(long)]
     rough: bool,
     /// Of the messages: the answer never arrives, so the device sends it again
@@ -32,6 +32,9 @@ pub(crate) struct FaultArgs {
     /// Of the attempts: report success and still have the old version
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     wrong_version: Option<f64>,
+    /// Of the triggers: the device never gets it
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    trigger_lost: Option<f64>,
 }
 
 impl FaultArgs {
@@ -46,6 +49,7 @@ impl FaultArgs {
             failing: self.failing.unwrap_or(base.failing),
             silent: self.silent.unwrap_or(base.silent),
             wrong_version: self.wrong_version.unwrap_or(base.wrong_version),
+            trigger_lost: self.trigger_lost.unwrap_or(base.trigger_lost),
             failing_codes: base.failing_codes,
         }
     }

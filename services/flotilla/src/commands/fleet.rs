@@ -52,6 +52,9 @@ Examples:
         /// What everything follows from
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
+        /// The devices can be asked to come, at this port: give `fleet run` the same
+        #[arg(long, value_name = "PORT")]
+        trigger_port: Option<u16>,
     },
 }
 
@@ -69,6 +72,15 @@ struct RunArgs {
     /// From one visit of a device to its next, such as `5s` or `10m`
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s")]
     poll: Duration,
+    /// Devices can be asked to come, at this UDP port: each has an address of its own in 127.0.0.0/8 (on Linux)
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    trigger_port: Option<u16>,
+    /// Of a hundred devices, how many come only every --rare-poll after their first visit, unless asked
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=100))]
+    rare: u8,
+    /// How often those come
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1h")]
+    rare_poll: Duration,
     /// Devices that speak at the same time, at most
     #[arg(long, value_name = "N", default_value_t = 256)]
     active_max: usize,
@@ -102,9 +114,9 @@ struct RunArgs {
 
 pub(crate) fn run(args: FleetArgs) -> Result<Exit, Failure> {
     match args.command {
-        FleetCommand::Roster { devices, seed } => {
-            let written =
-                loadtest::write_csv(loadtest::roster(seed, devices), BufWriter::new(io::stdout().lock()));
+        FleetCommand::Roster { devices, seed, trigger_port } => {
+            let out = BufWriter::new(io::stdout().lock());
+            let written = loadtest::write_csv(loadtest::roster(seed, devices), trigger_port, out);
             output::written(written)?;
             Ok(Exit::Ok)
         }
@@ -116,6 +128,9 @@ fn run_fleet(args: &RunArgs) -> Result<Exit, Failure> {
     let mut fleet = Fleet::new(&args.url, args.devices, args.seed);
     fleet.faults = args.faults.plan();
     fleet.timing.poll_ms = u64::try_from(args.poll.as_millis()).unwrap_or(u64::MAX);
+    fleet.timing.rare_poll_ms = u64::try_from(args.rare_poll.as_millis()).unwrap_or(u64::MAX);
+    fleet.timing.rare_percent = args.rare;
+    fleet.trigger_port = args.trigger_port;
     fleet.active_max = args.active_max;
     fleet.client.http2 = args.http2;
     fleet.client.tls.ca.clone_from(&args.ca);
@@ -153,7 +168,7 @@ fn run_fleet(args: &RunArgs) -> Result<Exit, Failure> {
 pub(crate) fn write_roster(fleet: &Fleet, path: &Path) -> Result<(), Failure> {
     let named = |error: io::Error| Failure::error(format!("{}: {error}", path.display()));
     let file = File::create(path).map_err(named)?;
-    loadtest::write_csv(fleet.roster(), BufWriter::new(file)).map_err(named)
+    loadtest::write_csv(fleet.roster(), fleet.trigger_port, BufWriter::new(file)).map_err(named)
 }
 
 /// A runtime for a fleet.
@@ -226,6 +241,7 @@ fn print_report(format: Format, report: &FleetReport) -> Result<(), Failure> {
         ("sessions", format!("{} ({:.0}/s)", grouped(sessions.done), sessions.per_s)),
         ("messages", format!("{} ({:.0}/s)", grouped(sessions.messages), sessions.messages_per_s)),
         ("latency", format!("p50 {}, p99 {}", ms(report.latency_us.p50), ms(report.latency_us.p99))),
+        ("triggers", triggers(&report.triggers)),
         ("broken", output::or_dash(&list(&sessions.broken))),
         ("outcomes", output::or_dash(&list(&report.outcomes))),
         ("versions", output::or_dash(&list(&report.versions))),
@@ -238,6 +254,17 @@ fn print_report(format: Format, report: &FleetReport) -> Result<(), Failure> {
             ),
         ),
     ])
+}
+
+/// What triggers led to, in a line.
+pub(crate) fn triggers(triggers: &loadtest::report::Triggers) -> String {
+    let loadtest::report::Triggers { sessions, refused, busy } = triggers;
+    format!(
+        "{} sessions, {} refused, {} came to busy devices",
+        grouped(*sessions),
+        grouped(*refused),
+        grouped(*busy)
+    )
 }
 
 /// A span of time such as `90s`, `10m`, `1h`.

@@ -187,6 +187,14 @@ async fn start(
             run.context("the device front-end could not run")
         });
     }
+    if roles.contains(&Role::Notify) {
+        let (settings, stores, metrics) = (settings.notify.clone(), stores.clone(), metrics.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            let run = notify_service::run(&settings, stores, &metrics, shutdown).await;
+            run.context("triggers could not be sent")
+        });
+    }
     if let Some(listener) = listeners.admin {
         // Whoever waits for the address wants the token next.
         let token = token(&settings.admin, &settings.storage.data)?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 const ROW_OCTETS_MAX: usize = 64 * 1024;
 
 /// The columns of a CSV roster.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "id",
     "auth",
     "user",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 10] = [
     "server_auth",
     "client_nonce",
     "server_nonce",
+    "notify_address",
     "tags",
 ];
 

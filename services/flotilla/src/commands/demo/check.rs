@@ -167,6 +167,14 @@ pub(in crate::commands) fn killed(asked: u32, done: u32) -> Check {
     Check::of("the server was killed and came back", &wrong, format!("{asked} times"))
 }
 
+/// Devices that come every hour came because they were asked.
+pub(super) fn asked_to_come(fleet: &FleetReport) -> Check {
+    let triggers = &fleet.triggers;
+    let wrong =
+        if triggers.sessions == 0 { vec!["no trigger led to a session".to_owned()] } else { Vec::new() };
+    Check::of("devices that were asked to come did", &wrong, crate::commands::fleet::triggers(triggers))
+}
+
 /// The state of each device in the campaign.
 fn member_states(found: &Found<'_>) -> Result<HashMap<String, String>, Failure> {
     let mut states = HashMap::new();

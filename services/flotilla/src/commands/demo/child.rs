@@ -114,6 +114,8 @@ fn spawn(data: &Path, log: &Path, devices: &str, admin: &str) -> anyhow::Result<
         .args(["serve", "--until-stdin-ends", "--listen", devices, "--admin-listen", admin, "--data"])
         .arg(data)
         .env_remove("FLOTILLA_CONFIG")
+        // Triggers that are lost are repeated within the demo.
+        .env("FLOTILLA__NOTIFY__REPEAT_AFTER", "2s")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log_file)

@@ -48,6 +48,9 @@ pub(crate) struct DemoArgs {
     /// From one visit of a device to its next; fitted to the number of devices where nothing is said
     #[arg(long, value_name = "TIME", value_parser = fleet::parse_time)]
     poll: Option<Duration>,
+    /// Of a hundred devices, how many come once and then only every hour, unless they are asked to (on Linux)
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=100))]
+    rare: u8,
     /// Octets of the firmware that is made up for it
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     artifact_size: u64,
@@ -125,7 +128,7 @@ impl<'a> Demo<'a> {
         let mut server = Server::start(&self.folder.join("data"), &self.folder.join("server.log"))?;
         eprintln!("server at {}", server.devices_url());
         let client = server.client()?;
-        let fleet = self.fleet(&server);
+        let fleet = self.fleet(&server)?;
         let import_s = import(&client, self.folder, &fleet)?;
         add_artifact(&client, self.args.seed, self.args.artifact_size)?;
 
@@ -155,6 +158,9 @@ impl<'a> Demo<'a> {
         let status = server.stop()?;
         checks.push(check::ended("the server", status));
         checks.extend(killer.check());
+        if self.args.rare > 0 {
+            checks.push(check::asked_to_come(&report));
+        }
         Ok(Summary {
             ended_well: checks.iter().all(|check| check.holds),
             checks,
@@ -168,12 +174,16 @@ impl<'a> Demo<'a> {
         })
     }
 
-    fn fleet(&self, server: &Server) -> Fleet {
+    fn fleet(&self, server: &Server) -> Result<Fleet, Failure> {
         let mut fleet = Fleet::new(server.devices_url(), self.args.devices, self.args.seed);
         fleet.faults = self.args.faults.plan();
         fleet.timing.poll_ms = u64::try_from(self.plan.poll.as_millis()).unwrap_or(u64::MAX);
         fleet.active_max = self.args.active_max;
-        fleet
+        fleet.timing.rare_percent = self.args.rare;
+        if self.args.rare > 0 {
+            fleet.trigger_port = Some(free_port()?);
+        }
+        Ok(fleet)
     }
 
     fn watch(
@@ -199,6 +209,12 @@ impl<'a> Demo<'a> {
             None => ending,
         }
     }
+}
+
+/// A UDP port that nobody has at this moment.
+fn free_port() -> Result<u16, Failure> {
+    let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).context("no port for triggers")?;
+    Ok(socket.local_addr().context("no port for triggers")?.port())
 }
 
 /// Makes the server know the fleet, as an operator would; how long it took.

@@ -76,6 +76,9 @@ impl Summary {
                 format!("{}, {} a device", octets(server.disk_bytes), octets(server.disk_bytes_per_device)),
             ),
         ];
+        if fleet.triggers != loadtest::report::Triggers::default() {
+            rows.push(("triggers", crate::commands::fleet::triggers(&fleet.triggers)));
+        }
         if self.kills > 0 {
             rows.push(("kills", self.kills.to_string()));
         }

@@ -47,6 +47,9 @@ pub(super) struct AddArgs {
     /// The nonce, in base64, that the device expects in the server's first MD5 credential
     #[arg(long, value_name = "BASE64")]
     server_nonce: Option<String>,
+    /// Where it can be asked to come: `udp://host:port`, `wap://host:port`, or `scheme:address` of a gateway
+    #[arg(long, value_name = "ADDR")]
+    notify_address: Option<String>,
     /// A free label; may be given more than once
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -83,6 +86,7 @@ pub(super) fn add(client: &Client, format: Format, args: AddArgs) -> Result<Exit
         server_auth: None,
         client_nonce: args.client_nonce,
         server_nonce: args.server_nonce,
+        notify_address: args.notify_address,
         tags: args.tags.into_iter().collect(),
     };
     let device: DeviceView = client.post("/v1/devices", &input, None)?;

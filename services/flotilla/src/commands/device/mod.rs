@@ -42,7 +42,7 @@ Examples:
     #[command(after_help = "\
 Columns of a CSV (in any order; only id is needed), and keys of an NDJSON row:
   id, auth (none, basic, md5), user, password, server_id, server_password, server_auth,
-  client_nonce, server_nonce (base64), tags (in a CSV separated by ;)
+  client_nonce, server_nonce (base64), notify_address, tags (in a CSV separated by ;)
 
 A bad row is reported on standard error with its line, and the rest is kept. Importing a file again
 changes nothing: rows that are there already count as unchanged. Exits with 1 if any row was bad,

@@ -130,6 +130,7 @@ pub(super) fn print_device(format: Format, device: &DeviceView) -> Result<(), Fa
         ("auth", auth(device).to_owned()),
         ("user", or_dash(device.user.as_deref().unwrap_or_default())),
         ("server id", or_dash(device.server_id.as_deref().unwrap_or_default())),
+        ("notify at", or_dash(device.notify_address.as_deref().unwrap_or_default())),
         ("tags", tags(device)),
         ("added", output::instant(device.added)),
         ("last seen", output::instant_or_dash(device.last_seen)),
