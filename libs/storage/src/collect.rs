@@ -54,6 +54,9 @@ pub struct Collected {
     pub bytes_deleted: u64,
 }
 
+/// Who hears how far a collection is.
+pub type Progress<'p> = dyn Fn(&Collected) + Sync + 'p;
+
 /// Stores of trees that can take away what nothing needs.
 #[async_trait]
 pub trait Collector: Send + Sync {
@@ -68,6 +71,13 @@ pub trait Collector: Send + Sync {
         &self,
         now: Timestamp,
         plan: &Collection,
-        progress: &(dyn Fn(&Collected) + Sync),
+        progress: &Progress<'_>,
     ) -> Result<Option<Collected>, StoreError>;
+
+    /// When a collection last came to its end, by whichever process, as far as the store knows.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached.
+    async fn last_collected(&self) -> Result<Option<Timestamp>, StoreError>;
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod kafka;
 mod section;
 mod sections;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -24,6 +25,7 @@ pub use sections::{
     AdminSettings, DialectSettings, Enrol, GatewaySettings, LogFormat, ModelSettings, NotifySettings,
     NotifyUiMode, SessionSettings, ShutdownSettings, StorageSettings, TelemetrySettings, TlsSettings,
 };
+pub use snapshot::SnapshotSettings;
 pub use values::{Count, Octets, PublicUrl, Span};
 
 /// What the environment's keys begin with.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// Asking devices to come.
     pub notify: NotifySettings,
+    /// Trees, and the collection of what no tree names.
+    pub snapshot: SnapshotSettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
     /// Logs.
@@ -109,6 +113,7 @@ impl Settings {
             scylla: ScyllaSettings::read(&mut source),
             kafka: KafkaSettings::read(&mut source),
             notify: NotifySettings::read(&mut source),
+            snapshot: SnapshotSettings::read(&mut source),
             dialect: DialectSettings::read(&mut source),
             telemetry: TelemetrySettings::read(&mut source),
             shutdown: ShutdownSettings::read(&mut source),
@@ -190,6 +195,7 @@ impl Settings {
         ScyllaSettings::describe(&mut keys);
         KafkaSettings::describe(&mut keys);
         NotifySettings::describe(&mut keys);
+        SnapshotSettings::describe(&mut keys);
         DialectSettings::describe(&mut keys);
         TelemetrySettings::describe(&mut keys);
         ShutdownSettings::describe(&mut keys);

@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 4, name: "starts", cql: include_str!("../../migrations/0004_starts.cql") },
     Migration { version: 10, name: "jobs", cql: include_str!("../../migrations/0010_jobs.cql") },
     Migration { version: 11, name: "ledgers", cql: include_str!("../../migrations/0011_ledgers.cql") },
+    Migration { version: 20, name: "snapshots", cql: include_str!("../../migrations/0020_snapshots.cql") },
 ];
 
 impl Migration {

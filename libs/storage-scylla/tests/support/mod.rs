@@ -51,3 +51,14 @@ impl Keyspace {
         schema::drop_keyspace(&self.settings).await.expect("the keyspace is dropped");
     }
 }
+
+/// A session of the driver, to look at tables as they are.
+pub async fn session() -> scylla::client::session::Session {
+    let address = storage::laws::test_server("FLOTILLA_TEST_CASSANDRA").expect("a cluster");
+    let nodes: Vec<&str> = address.split(',').collect();
+    scylla::client::session_builder::SessionBuilder::new()
+        .known_nodes(nodes)
+        .build()
+        .await
+        .expect("a session")
+}

@@ -15,6 +15,7 @@ use fjall::PersistMode;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    collect::OpenGate,
     engine::{Engine, Space},
     keys,
     ledgers::Ledgers,
@@ -36,6 +37,7 @@ pub(crate) struct Batch {
     writes: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
     appends: Vec<Append>,
     guards: Vec<Guard>,
+    gate: Option<OpenGate>,
     /// Dropped when the batch is written.
     asked: Vec<Asked>,
 }
@@ -70,6 +72,11 @@ impl Batch {
     /// Lets it be known, once the batch is written, that triggers were asked for.
     pub(super) fn then(&mut self, asked: Asked) {
         self.asked.push(asked);
+    }
+
+    /// Keeps the gate of collections open until the batch is durable.
+    pub(super) fn hold_open(&mut self, gate: OpenGate) {
+        self.gate = Some(gate);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

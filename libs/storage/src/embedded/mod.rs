@@ -3,6 +3,7 @@
 mod artifacts;
 mod campaigns;
 mod claims;
+mod collect;
 mod commit;
 mod devices;
 mod engine;
@@ -67,6 +68,7 @@ struct Inner {
     keys: KeyRing,
     artifact_dir: PathBuf,
     pages: PageCache,
+    gate: collect::Gate,
     device_locks: Stripes,
     job_locks: Stripes,
     snapshot_locks: Stripes,

@@ -104,6 +104,7 @@ impl Embedded {
             keys,
             artifact_dir,
             pages: PageCache::new(options.page_cache_bytes),
+            gate: super::collect::Gate::default(),
             device_locks: Stripes::new(4096),
             claims: Claims::default(),
             job_locks: Stripes::new(4096),

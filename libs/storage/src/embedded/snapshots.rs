@@ -9,6 +9,7 @@ use dm_protocol::DevId;
 use dm_tree::{Leaf, TreeDelta};
 use jiff::Timestamp;
 use pages::TenantPages;
+pub(super) use pages::{LIKENESS, PAGE};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     records::{self, instant},
 };
 use crate::{
-    SnapshotId, SnapshotRef, SnapshotStore, StoreError, TenantId,
+    Marks, SnapshotId, SnapshotRef, SnapshotStore, StoreError, TenantId,
     merkle::{self, Limits},
 };
 
@@ -63,8 +64,13 @@ impl Inner {
     }
 
     fn pages(&self, operation: &'static str, tenant: &TenantId) -> Result<TenantPages<'_>, StoreError> {
-        let prefix = keys::tenant(operation, tenant)?;
-        Ok(TenantPages { engine: &self.engine, cache: &self.pages, operation, prefix })
+        Ok(self.pages_of(operation, &keys::tenant(operation, tenant)?))
+    }
+
+    /// The pages of the tenant whose keys begin so.
+    pub(super) fn pages_of(&self, operation: &'static str, prefix: &[u8]) -> TenantPages<'_> {
+        let prefix = prefix.to_vec();
+        TenantPages { engine: &self.engine, cache: &self.pages, operation, prefix, marks: None }
     }
 
     fn apply_tree(
@@ -74,9 +80,10 @@ impl Inner {
         key: Vec<u8>,
         at: Timestamp,
         delta: &TreeDelta,
+        marks: Option<&Marks>,
     ) -> Result<(Batch, SnapshotRef), StoreError> {
         let before = self.head(operation, &key)?;
-        let pages = self.pages(operation, tenant)?;
+        let pages = TenantPages { marks, ..self.pages(operation, tenant)? };
         let applied = merkle::apply(&pages, before.map(|before| before.root), delta, &Limits::default())
             .map_err(|error| error.into_store_error(operation))?;
         let head = SnapshotRef::after(before, applied.root, at);
@@ -110,8 +117,10 @@ impl SnapshotStore for Embedded {
         const OPERATION: &str = "apply to snapshot";
         let key = keys::device(OPERATION, tenant, device)?;
         let guard = self.0.snapshot_locks.lock(&key).await;
-        let (mut batch, head) = self.0.apply_tree(OPERATION, tenant, key, at, delta)?;
+        let gate = self.0.gate.open().await;
+        let (mut batch, head) = self.0.apply_tree(OPERATION, tenant, key, at, delta, gate.as_deref())?;
         batch.hold([guard]);
+        batch.hold_open(gate);
         self.0.committer.commit(OPERATION, batch).await?;
         Ok(head)
     }

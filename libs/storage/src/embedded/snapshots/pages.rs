@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    SnapshotId, StoreError,
+    Marks, SnapshotId, StoreError,
     embedded::{
         commit::Batch,
         engine::{Engine, Space},
@@ -15,19 +15,21 @@ use crate::{
 };
 
 /// What stands after the tenant in the key of a page.
-const PAGE: u8 = 0;
+pub(crate) const PAGE: u8 = 0;
 /// What stands after the tenant in the key of a likeness, whose record is the id of a base.
-const LIKENESS: u8 = 1;
+pub(crate) const LIKENESS: u8 = 1;
 
 /// A page that others are stored by, and its octets.
 type Base = (SnapshotId, Arc<[u8]>);
 
 /// The pages of one tenant.
-pub(super) struct TenantPages<'a> {
+pub(crate) struct TenantPages<'a> {
     pub(super) engine: &'a Engine,
     pub(super) cache: &'a PageCache,
     pub(super) operation: &'static str,
     pub(super) prefix: Vec<u8>,
+    /// Of the collection that runs meanwhile.
+    pub(super) marks: Option<&'a Marks>,
 }
 
 impl TenantPages<'_> {
@@ -42,7 +44,14 @@ impl TenantPages<'_> {
     /// Adds a page to what is written, unless it is there.
     pub(super) fn store(&self, page: &NewPage, batch: &mut Batch) -> Result<(), StoreError> {
         let key = self.page_key(page.id);
-        if self.engine.has(self.operation, Space::Blobs, &key)? {
+        if let Some(marks) = self.marks {
+            marks.insert(&key);
+            // The collection may have gone by: what this page is stored by is in use again too.
+            if let Some(stored) = self.engine.read(self.operation, Space::Blobs, &key)? {
+                self.mark_base(&stored)?;
+                return Ok(());
+            }
+        } else if self.engine.has(self.operation, Space::Blobs, &key)? {
             return Ok(());
         }
         let likeness = page.likeness.filter(|_| pack::is_worth_a_base(&page.octets));
@@ -54,6 +63,7 @@ impl TenantPages<'_> {
             if let Some((base, base_octets)) = self.base_of(like)?
                 && let Some(packed) = pack::delta(&page.octets, base, &base_octets)
             {
+                self.mark_base(&packed)?;
                 batch.put(Space::Blobs, key, packed);
                 return Ok(());
             }
@@ -66,6 +76,16 @@ impl TenantPages<'_> {
         Ok(())
     }
 
+    /// Marks what a page is stored by, while a collection runs.
+    fn mark_base(&self, stored: &[u8]) -> Result<(), StoreError> {
+        let Some(marks) = self.marks else { return Ok(()) };
+        let parsed = pack::parse(stored).map_err(|error| error.into_store_error(self.operation))?;
+        if let Stored::Delta { base, .. } = parsed {
+            marks.insert(&self.page_key(base));
+        }
+        Ok(())
+    }
+
     fn base_of(&self, likeness: u128) -> Result<Option<Base>, StoreError> {
         let stored = self.engine.read(self.operation, Space::Blobs, &self.likeness_key(likeness))?;
         let Some(stored) = stored else { return Ok(None) };
@@ -73,6 +93,15 @@ impl TenantPages<'_> {
             .map(SnapshotId)
             .map_err(|error| StoreError::corrupt(self.operation, error))?;
         Ok(Some((base, self.base(base)?)))
+    }
+
+    /// The octets of a page as it is stored.
+    pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        match pack::parse(stored).map_err(|error| error.into_store_error(self.operation))? {
+            Stored::Whole(octets) => Ok(octets.to_vec()),
+            Stored::Delta { base, packed } => pack::unpack(packed, &self.base(base)?)
+                .map_err(|error| error.into_store_error(self.operation)),
+        }
     }
 
     /// A page that is stored whole.
@@ -105,11 +134,6 @@ impl Pages for TenantPages<'_> {
         let Some(stored) = self.engine.read(self.operation, Space::Blobs, &key)? else {
             return Ok(None);
         };
-        let octets = match pack::parse(&stored).map_err(|error| error.into_store_error(self.operation))? {
-            Stored::Whole(octets) => octets.to_vec(),
-            Stored::Delta { base, packed } => pack::unpack(packed, &self.base(base)?)
-                .map_err(|error| error.into_store_error(self.operation))?,
-        };
-        Ok(Some(octets))
+        self.unpack(&stored).map(Some)
     }
 }
