@@ -136,10 +136,10 @@ pub struct SimDevice {
     tree: Tree,
     fumo: Fumo,
     chance: Chance,
-    client_nonce: Option<Vec<u8>>,
-    server_nonce: Option<Vec<u8>>,
+    client_nonce: Option<Box<[u8]>>,
+    server_nonce: Option<Box<[u8]>>,
     /// The one before: whether the server ever heard of a new one is not known where the last session broke.
-    server_nonce_previous: Option<Vec<u8>>,
+    server_nonce_previous: Option<Box<[u8]>>,
     phase: Phase,
     notes: Vec<Note>,
 }
@@ -267,7 +267,7 @@ impl SimDevice {
         let nonces = [&self.server_nonce, &self.server_nonce_previous];
         let received = Received::parse(octets).ok().filter(|received| {
             let is_made_with =
-                |nonce: &Option<Vec<u8>>| received.verify(&key, nonce.as_deref().unwrap_or_default());
+                |nonce: &Option<Box<[u8]>>| received.verify(&key, nonce.as_deref().unwrap_or_default());
             received.notification.server_id == identity.server_id && nonces.into_iter().any(is_made_with)
         });
         let Some(received) = received else { return Some(Triggered::Refused) };
@@ -310,7 +310,7 @@ impl SimDevice {
         let trigger = self.trigger.take();
         let identity = self.identity();
         self.server_nonce_previous.clone_from(&self.server_nonce);
-        let nonces = (self.client_nonce.take(), self.server_nonce.take());
+        let nonces = (self.client_nonce.take().map(Vec::from), self.server_nonce.take().map(Vec::from));
         let mut talk = Talk::begin(
             &self.setup,
             &identity,
@@ -348,7 +348,8 @@ impl SimDevice {
     fn end_session(&mut self, now: Timestamp, why: Option<&'static str>) {
         let Phase::Session(talk) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
         let end = talk.finish();
-        (self.client_nonce, self.server_nonce) = (end.client_nonce, end.server_nonce);
+        self.client_nonce = end.client_nonce.map(Vec::into_boxed_slice);
+        self.server_nonce = end.server_nonce.map(Vec::into_boxed_slice);
         self.note_reports(&end.accepted_alerts);
         self.notes.push(match why {
             None => Note::SessionDone { messages: end.messages },
