@@ -324,5 +324,7 @@ async fn what_cannot_be_read_is_put_aside_and_the_rest_goes_on() {
     update(store, 1, found.revision, None, ended(1, 1, 5)).await.unwrap();
     ledger(store, 2).await;
     assert_eq!(servers.topics.published(Topic::Dead).len(), 4);
+    let reasons = servers.topics.put_aside_reasons();
+    assert!(reasons.iter().all(|reason| reason.contains("protobuf")), "{reasons:?}");
     process.stop().await;
 }

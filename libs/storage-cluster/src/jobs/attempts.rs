@@ -204,6 +204,9 @@ impl ClusterJobs {
         let mut backoff = Backoff::new(&self.0.ports.draw);
         let mut unknown = None;
         for _ in 0..LOOKS {
+            if backoff.is_over() {
+                break;
+            }
             match rows.write(device, key, expect, written, ended, history).await {
                 Ok(true) => return Ok(true),
                 Ok(false) if unknown.is_none() => return Ok(false),

@@ -100,6 +100,7 @@ impl Writer {
     /// Reads the ledger to its end and puts a claim there. Whoever was there before finds it in the place of their next block.
     async fn claim(&mut self, operation: &'static str) -> Result<Epoch, StoreError> {
         self.epoch = None;
+        self.seen.set_claimed(false);
         let writer = (self.shared.ports.draw)();
         let mut backoff = Backoff::new(&self.shared.ports.draw);
         loop {
@@ -222,6 +223,9 @@ impl Writer {
         let mut backoff = Backoff::new(&self.shared.ports.draw);
         let mut unknown = None;
         for _ in 0..LOOKS {
+            if backoff.is_over() {
+                break;
+            }
             match blocks.insert(&self.key, block).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}

@@ -181,4 +181,8 @@ impl<P: Consumer> Consumer for Faulty<P> {
     async fn put_aside(&mut self, message: &Incoming, reason: &str) -> Result<(), StoreError> {
         self.inner.put_aside(message, reason).await
     }
+
+    async fn leave(self: Box<Self>) {
+        Box::new(self.inner).leave().await;
+    }
 }

@@ -26,6 +26,7 @@ struct State {
     logs: BTreeMap<(Topic, u32), Vec<Incoming>>,
     groups: BTreeMap<(Topic, String), Group>,
     members: u64,
+    reasons: Vec<String>,
 }
 
 /// The members of a group that reads a topic.
@@ -77,6 +78,11 @@ impl MemoryTopics {
             let logs = state.logs.iter().filter(|((of, _), _)| *of == topic);
             logs.flat_map(|(_, log)| log.iter().cloned()).collect()
         })
+    }
+
+    /// Why messages were put aside, in the order they were.
+    pub fn put_aside_reasons(&self) -> Vec<String> {
+        self.with(|state| state.reasons.clone())
     }
 
     /// Takes the partitions from a member before it knows, as a group does with one that is not heard of.
@@ -251,16 +257,17 @@ impl Consumer for MemoryConsumer {
         self.check("commit", partition)?;
         self.topics.with(|state| {
             if let Some(group) = state.groups.get_mut(&self.group) {
-                group.committed.insert(partition, next);
+                // An earlier place does not undo a later one.
+                let committed = group.committed.entry(partition).or_default();
+                *committed = next.max(*committed);
             }
         });
         Ok(())
     }
 
     async fn put_aside(&mut self, message: &Incoming, reason: &str) -> Result<(), StoreError> {
-        let payload = [reason.as_bytes(), b"\n", &message.payload].concat();
-        let (key, traceparent) = (message.key.clone(), message.traceparent.clone());
-        let dead = Outgoing { key, partition: None, payload, traceparent };
-        self.topics.publish(Topic::Dead, vec![dead]).await
+        let Incoming { key, payload, traceparent, .. } = message.clone();
+        self.topics.with(|state| state.reasons.push(reason.to_owned()));
+        self.topics.publish(Topic::Dead, vec![Outgoing { key, partition: None, payload, traceparent }]).await
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn drive<E: Effect>(
     loop {
         let polled = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             polled = consumer.poll(E::BATCH, WAIT) => polled,
         };
         let done = match polled {
@@ -76,13 +76,14 @@ pub(super) async fn drive<E: Effect>(
             say(E::NAME, &error);
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => break,
                 () = backoff.wait() => {}
             }
         } else {
             backoff = Backoff::new(draw);
         }
     }
+    consumer.leave().await;
 }
 
 async fn take<E: Effect>(
