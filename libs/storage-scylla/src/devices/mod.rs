@@ -8,6 +8,8 @@
 mod inventory;
 mod ordinals;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 

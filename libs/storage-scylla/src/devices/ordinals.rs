@@ -162,7 +162,7 @@ impl ScyllaDevices {
 
     /// Moves the sequence on by a batch, or only clears what was pending. `None`: it was not as we knew it, or that is
     /// not known.
-    async fn move_on(
+    pub(super) async fn move_on(
         &self,
         operation: &'static str,
         tenant: &TenantId,
