@@ -113,6 +113,16 @@ impl Scylla {
         Ok(Self(Arc::new(Inner { session, keyspace, profiles, prepared: RwLock::default() })))
     }
 
+    /// Asks whether a node answers.
+    ///
+    /// # Errors
+    ///
+    /// The store's, when none does in time.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        const PING: Cql = Cql::read("SELECT key FROM system.local");
+        self.row::<(String,)>("ask Scylla", &PING, ()).await.map(drop)
+    }
+
     pub(crate) async fn use_keyspace(&self) -> Result<(), ScyllaError> {
         let keyspace = self.keyspace();
         let unusable = |error: NewSessionError| ScyllaError::Connect {

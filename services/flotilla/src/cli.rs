@@ -13,6 +13,7 @@ use crate::commands::{
     device::DeviceArgs,
     fleet::FleetArgs,
     ordeal::OrdealArgs,
+    schema::SchemaArgs,
     secrets::SecretsArgs,
     serve::ServeArgs,
     topics::TopicsArgs,
@@ -87,6 +88,8 @@ Examples:
     Campaign(CampaignArgs),
     /// Simulated devices against a server
     Fleet(FleetArgs),
+    /// The tables of a cluster: make them, and compare them with what this version needs
+    Schema(SchemaArgs),
     /// Keys that secrets are sealed with: look, and replace one
     Secrets(SecretsArgs),
     /// Write and check settings files

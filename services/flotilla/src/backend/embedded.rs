@@ -1,6 +1,8 @@
 //! Everything in one data directory.
 
-use storage::{Embedded, Stores};
+use std::sync::Arc;
+
+use storage::{Embedded, OwnsAll, Stores};
 
 use super::{Backend, Opening, keep_keys_fresh};
 
@@ -12,5 +14,13 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Backend> {
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&data, &options)).await??;
     let keys = opened.keys().clone();
     let beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];
-    Ok(Backend { stores: Stores::of(opened), keys, beside })
+    let collector = Arc::new(opened.clone());
+    Ok(Backend {
+        stores: Stores::of(opened),
+        keys,
+        ownership: Arc::new(OwnsAll),
+        collector,
+        beside,
+        ended: Box::pin(std::future::ready(())),
+    })
 }

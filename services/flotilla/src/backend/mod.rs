@@ -1,20 +1,32 @@
 //! What the roles of a process work on. Only here a backend has a name: everything else sees the traits.
 
+mod cluster;
 mod embedded;
+mod servers;
+
+pub(crate) use servers::scylla as scylla_settings;
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use service_kit::{
     Health, Metrics, Settings, Shutdown,
     settings::{Role, StorageBackend},
 };
-use storage::{KeyRing, Stores};
+use storage::{Collector, KeyRing, Ownership, Stores};
 
 /// Opened stores, and what has to run beside the roles.
 pub(crate) struct Backend {
     pub(crate) stores: Stores,
     pub(crate) keys: KeyRing,
+    /// Which campaigns are this process's.
+    pub(crate) ownership: Arc<dyn Ownership>,
+    /// Looks after stored trees.
+    pub(crate) collector: Arc<dyn Collector>,
     /// Runs until the end is asked for: with a name for when it fails.
     pub(crate) beside: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)>,
+    /// Awaited when all of it has ended.
+    pub(crate) ended: BoxFuture<'static, ()>,
 }
 
 /// What opening needs to know.
@@ -31,7 +43,7 @@ impl Backend {
     pub(crate) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Self>> {
         match opening.settings.storage.backend {
             StorageBackend::Embedded => embedded::open(opening).await.map(Some),
-            StorageBackend::Cluster => anyhow::bail!("the cluster is not built in yet"),
+            StorageBackend::Cluster => cluster::open(opening).await,
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
 pub(crate) mod ordeal;
+pub(crate) mod schema;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod topics;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign::run(args),
+        Command::Schema(args) => schema::run(&args),
         Command::Secrets(args) => secrets::run(&args),
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),

@@ -9,7 +9,7 @@ use std::{
 
 use admin_service::{TOKEN_FILE, Token};
 use anyhow::Context as _;
-use campaign_service::CampaignService;
+use campaign_service::{CampaignService, Process};
 use clap::Args;
 use service_kit::{
     Health, Metrics, Settings, Shutdown, health,
@@ -122,12 +122,15 @@ async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result
         () = listeners.answer_probes(&health, &metrics) => None,
     };
     // The end was asked for while a server was waited for.
-    let Some(backend) = opened else { return Ok(()) };
+    let Some(mut backend) = opened else { return Ok(()) };
+    let ended = std::mem::replace(&mut backend.ended, Box::pin(std::future::ready(())));
     let tasks = start(opening, backend, listeners).await?;
     shutdown.set_ready();
     let named: Vec<_> = roles.iter().map(|role| role.name()).collect();
     tracing::info!(roles = named.join(","), "serving");
-    end_of(tasks, shutdown).await
+    let outcome = end_of(tasks, shutdown).await;
+    ended.await;
+    outcome
 }
 
 /// The listeners that answer probes. They listen before the stores are there.
@@ -166,15 +169,23 @@ async fn start(
     listeners: Listeners,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let Opening { settings, roles, health, metrics, shutdown } = opening;
-    let Backend { stores, keys, beside } = backend;
+    let Backend { stores, keys, ownership, collector, beside, .. } = backend;
     let mut tasks = JoinSet::new();
     for (name, work) in beside {
         tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });
     }
     let tenant = TenantId::default();
-    let campaigns = CampaignService::new(stores.clone(), tenant.clone(), campaign_service::system_clock());
+    let campaigns = CampaignService::in_process(stores.clone(), tenant.clone(), Process::of_many(ownership));
     if roles.contains(&Role::Campaign) {
         tasks.spawn(own_campaigns(campaigns.clone(), shutdown.clone()));
+    }
+    if roles.contains(&Role::Snapshot) {
+        let (settings, metrics) = (settings.snapshot.clone(), metrics.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            snapshot_service::run(&settings, collector, &metrics, shutdown).await;
+            Ok(())
+        });
     }
     if roles.contains(&Role::Session) {
         let listener = bind(settings.session.listen, "session.listen").await?;

@@ -121,7 +121,7 @@ fn with_side<T>(
             shutdown: &shutdown,
         };
         let opened = Backend::open(&opening).await?;
-        let Backend { stores, keys, beside } = opened.context("the store was not opened")?;
+        let Backend { stores, keys, beside, ended, .. } = opened.context("the store was not opened")?;
         let mut tasks = tokio::task::JoinSet::new();
         for (name, work) in beside {
             tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });
@@ -135,9 +135,10 @@ fn with_side<T>(
             },
         };
         shutdown.begin();
-        while let Some(ended) = tasks.join_next().await {
-            ended??;
+        while let Some(task) = tasks.join_next().await {
+            task??;
         }
+        ended.await;
         done
     })?;
     Ok(done)
