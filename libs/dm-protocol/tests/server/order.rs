@@ -161,3 +161,19 @@ fn a_session_whose_record_was_lost_goes_on() {
     assert_eq!(answer.commands(), ["2 Get ./A"]);
     assert_eq!(answer.message().hdr.msg_id, 4);
 }
+
+#[test]
+fn a_message_to_the_address_of_a_lost_session_is_answered_alike_when_it_is_repeated() {
+    let mut bench = Bench::new(nobody_asks());
+    bench.settings.resp_uri = Some(format!("{SERVER_URL}?s="));
+    let message = format!(
+        "<SyncML xmlns=\"SYNCML:SYNCML1.2\"><SyncHdr><VerDTD>1.2</VerDTD><VerProto>DM/1.2</VerProto>\
+         <SessionID>2A</SessionID><MsgID>2</MsgID><Target><LocURI>{SERVER_URL}?s=0909090909090909</LocURI></Target>\
+         <Source><LocURI>{DEVICE}</LocURI></Source></SyncHdr><SyncBody>{}</SyncBody></SyncML>",
+        second()
+    );
+    let first = bench.send_text(&message);
+    assert_eq!((first.handled, first.statuses()[0].as_str()), (Handled::New, "0 SyncHdr 200"));
+    let again = bench.send_text(&message);
+    assert_eq!((again.handled, again.statuses()), (Handled::Repeated, first.statuses()));
+}
