@@ -126,9 +126,54 @@ impl StoredState {
         codec::decode(1, "campaign state", bytes)
     }
 
+    /// Reads all but the checkpoint, which stands last and may be megabytes; `bytes` may be cut within it.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] when it is of another version, or cut before the checkpoint, or damaged.
+    pub fn decode_head(bytes: &[u8]) -> Result<Self, CodecError> {
+        let Head { run, created, start, counts, offset } = codec::decode_first(1, "campaign state", bytes)?;
+        Ok(Self { run, created, start, counts, offset, checkpoint: Vec::new() })
+    }
+
     /// Reads only where the campaign was, which stands first: sessions ask for it often, and the checkpoint after it
     /// may be megabytes.
     fn decode_run(bytes: &[u8]) -> Result<Run, CodecError> {
         codec::decode_first(1, "campaign state", bytes)
+    }
+}
+
+/// [`StoredState`] up to its checkpoint, field by field.
+#[derive(Deserialize)]
+struct Head {
+    run: Run,
+    #[serde(with = "jiff::fmt::serde::timestamp::nanosecond::optional")]
+    created: Option<Timestamp>,
+    start: Option<Start>,
+    counts: crate::Counts,
+    offset: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_state_is_read_without_its_checkpoint() {
+        let start = Start { at: Timestamp::UNIX_EPOCH, by: "ann".into() };
+        let state = StoredState {
+            run: Run::Stopping { hard: true },
+            created: Some(Timestamp::UNIX_EPOCH),
+            start: Some(start),
+            offset: 300,
+            checkpoint: vec![7; 1000],
+            ..StoredState::default()
+        };
+        let bytes = state.encode();
+        let want = StoredState { checkpoint: Vec::new(), ..state };
+        for cut in [0, 1, 999, 1000] {
+            assert_eq!(StoredState::decode_head(&bytes[..bytes.len() - cut]), Ok(want.clone()));
+        }
+        assert!(StoredState::decode_head(&bytes[..4]).is_err());
     }
 }

@@ -103,9 +103,10 @@ impl CampaignService {
         found.ok_or(ServiceError::NotFound(id))
     }
 
-    /// A campaign's record, for who needs only its definition and its state.
+    /// A campaign's record, for who needs only its definition and the head of its state.
     pub(crate) async fn load_light(&self, id: CampaignId) -> Result<Versioned<CampaignRecord>, ServiceError> {
-        self.load(id).await
+        let found = self.0.stores.campaigns.load_head(&self.0.tenant, id).await?;
+        found.ok_or(ServiceError::NotFound(id))
     }
 }
 
@@ -113,6 +114,8 @@ pub(crate) fn decode_plan(record: &CampaignRecord) -> Result<Plan, ServiceError>
     Plan::decode(&record.definition).map_err(|source| ServiceError::Corrupt { campaign: record.id, source })
 }
 
+/// The state without its checkpoint.
 pub(crate) fn decode_state(record: &CampaignRecord) -> Result<StoredState, ServiceError> {
-    StoredState::decode(&record.state).map_err(|source| ServiceError::Corrupt { campaign: record.id, source })
+    StoredState::decode_head(&record.state)
+        .map_err(|source| ServiceError::Corrupt { campaign: record.id, source })
 }

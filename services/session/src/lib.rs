@@ -15,7 +15,7 @@ use service_kit::{
 use tokio::net::TcpListener;
 
 pub use address::{DM_PATH, artifact_url};
-pub use engine::{Engine, EngineSettings, Received, StepError, Stepped};
+pub use engine::{Engine, EngineSettings, Entropy, Received, StepError, Stepped};
 pub use storage::Stores;
 
 /// Why the front-end could not run.

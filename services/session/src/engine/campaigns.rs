@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use campaign::{CampaignId, View};
 use storage::{CampaignStore, StoreError, TenantId};
+use tokio::time::Instant;
 
 /// How old an answer may be. A pause reaches devices this much later at most; in between, a campaign is
 /// read a few times a second and not once a device.

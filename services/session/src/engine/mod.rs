@@ -59,7 +59,11 @@ pub struct Engine {
     public_url: Arc<str>,
     enrol: Enrol,
     session_keep: Duration,
+    entropy: Entropy,
 }
+
+/// Fills a buffer with random octets.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> Result<(), getrandom::Error> + Send + Sync>;
 
 /// A message to step with.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +133,16 @@ struct Decided {
 impl Engine {
     /// An engine over these stores.
     pub fn new(settings: &EngineSettings, stores: Stores, metrics: SessionMetrics) -> Arc<Self> {
+        Self::with_entropy(settings, stores, metrics, Arc::new(getrandom::fill))
+    }
+
+    /// The same, with randomness of the caller's. Nonces are drawn from it: it must not be guessed.
+    pub fn with_entropy(
+        settings: &EngineSettings,
+        stores: Stores,
+        metrics: SessionMetrics,
+        entropy: Entropy,
+    ) -> Arc<Self> {
         Arc::new(Self {
             tenant: TenantId::default(),
             machine: settings.machine(),
@@ -139,6 +153,7 @@ impl Engine {
             public_url: Arc::clone(&settings.public_url),
             enrol: settings.enrol,
             session_keep: settings.session_keep,
+            entropy,
         })
     }
 
@@ -210,7 +225,7 @@ impl Engine {
         };
 
         let mut entropy = [0; 32];
-        getrandom::fill(&mut entropy).map_err(StepError::Entropy)?;
+        (self.entropy)(&mut entropy).map_err(StepError::Entropy)?;
         let dev_info = device.as_ref().map(|device| effects::known_dev_info(&device.value));
         let handled = session.handle_message(
             &self.machine,
