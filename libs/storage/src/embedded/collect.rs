@@ -140,8 +140,7 @@ struct Chunk {
 
 impl Run<'_> {
     async fn go(&mut self) -> Result<(), StoreError> {
-        self.over(Space::Heads, |inner, run, key, stored, chunk| inner.mark_trees(run, key, stored, chunk))
-            .await?;
+        self.over(Space::Heads, Inner::mark_trees).await?;
         for pass in 0.. {
             if pass == PASSES_MAX {
                 return Err(StoreError::corrupt(COLLECT, "pages refer to pages too deep"));
@@ -178,17 +177,13 @@ impl Run<'_> {
     }
 
     /// Looks at all rows of a space; answers whether that marked anything new.
-    async fn over(
-        &mut self,
-        space: Space,
-        visit: fn(&Inner, &Fixed, &[u8], &[u8], &mut Chunk) -> Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
+    async fn over(&mut self, space: Space, visit: Visit) -> Result<bool, StoreError> {
         let mut from = Bound::Unbounded;
         let mut marked = false;
         loop {
             let fixed = Fixed { plan: Arc::clone(&self.plan), now: self.now, marks: Arc::clone(&self.marks) };
             let chunk =
-                self.store.blocking(COLLECT, move |inner| inner.chunk(space, from, &fixed, visit)).await?;
+                self.store.blocking(COLLECT, move |inner| inner.chunk(space, &from, &fixed, visit)).await?;
             marked |= chunk.marked;
             self.add(&chunk.counts);
             for unused in chunk.unused.chunks(CHUNK_DELETED) {
@@ -247,6 +242,9 @@ impl Run<'_> {
     }
 }
 
+/// What is done with a row: its key and what is stored, and where its findings go.
+type Visit = fn(&Inner, &Fixed, &[u8], &[u8], &mut Chunk) -> Result<(), StoreError>;
+
 /// What every go over rows knows.
 struct Fixed {
     plan: Arc<Collection>,
@@ -258,9 +256,9 @@ impl Inner {
     fn chunk(
         &self,
         space: Space,
-        from: Bound<Vec<u8>>,
+        from: &Bound<Vec<u8>>,
         fixed: &Fixed,
-        visit: fn(&Self, &Fixed, &[u8], &[u8], &mut Chunk) -> Result<(), StoreError>,
+        visit: Visit,
     ) -> Result<Chunk, StoreError> {
         let mut chunk = Chunk::default();
         for row in self.engine.scan(COLLECT, space, &[], from.as_ref().map(Vec::as_slice)).take(CHUNK_ROWS) {

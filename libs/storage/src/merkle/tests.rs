@@ -136,7 +136,9 @@ fn a_page_is_read_back_from_what_it_adds_to_its_base() {
 }
 
 /// Pages behind a network: every fetch is one round trip.
-struct Remote(Mutex<(BTreeMap<SnapshotId, Arc<[u8]>>, usize)>);
+struct Remote(Mutex<(Kept, usize)>);
+
+type Kept = BTreeMap<SnapshotId, Arc<[u8]>>;
 
 #[async_trait::async_trait]
 impl ahead::FetchPages for Remote {
