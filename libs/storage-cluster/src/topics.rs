@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use storage::StoreError;
+use storage::{StoreError, trace::Traceparent};
 
 /// The topics, without the prefix that the settings put before their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,13 @@ pub struct Incoming {
     pub payload: Vec<u8>,
     /// W3C `traceparent` of what caused it.
     pub traceparent: Option<String>,
+}
+
+impl Incoming {
+    /// The trace of what caused it; `None`: it names none, or none that can be read.
+    pub fn trace(&self) -> Option<Traceparent> {
+        self.traceparent.as_deref()?.parse().ok()
+    }
 }
 
 /// Publishes.

@@ -13,7 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use storage::{ErrorKind, Receipt, StoreError, Taken, Trigger, TriggerConsumer, TriggerStore};
+use storage::{
+    ErrorKind, Receipt, StoreError, Taken, Trigger, TriggerConsumer, TriggerStore,
+    trace::{self, Traceparent},
+};
 
 use crate::{
     payload::{TriggerMessage, TriggerReason, UiMode},
@@ -55,7 +58,7 @@ impl fmt::Debug for ClusterTriggers {
 #[async_trait]
 impl TriggerStore for ClusterTriggers {
     async fn ask(&self, triggers: &[Trigger]) -> Result<(), StoreError> {
-        publish(&*self.topics, triggers).await
+        publish(&*self.topics, triggers.iter().map(|trigger| (trigger, trace::current()))).await
     }
 
     async fn consume(&self) -> Result<Box<dyn TriggerConsumer>, StoreError> {
@@ -66,17 +69,21 @@ impl TriggerStore for ClusterTriggers {
 }
 
 /// Publishes triggers, each keyed by its device.
-async fn publish(topics: &dyn Publisher, triggers: &[Trigger]) -> Result<(), StoreError> {
-    if triggers.is_empty() {
-        return Ok(());
-    }
-    let messages = triggers.iter().map(|trigger| Outgoing {
+async fn publish(
+    topics: &dyn Publisher,
+    triggers: impl Iterator<Item = (&Trigger, Option<Traceparent>)>,
+) -> Result<(), StoreError> {
+    let messages = triggers.map(|(trigger, trace)| Outgoing {
         key: trigger.device.as_str().as_bytes().to_vec(),
         partition: None,
         payload: message(trigger).encode(),
-        traceparent: None,
+        traceparent: trace.map(|trace| trace.to_string()),
     });
-    topics.publish(Topic::Triggers, messages.collect()).await
+    let messages: Vec<Outgoing> = messages.collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    topics.publish(Topic::Triggers, messages).await
 }
 
 struct Reader {
@@ -98,7 +105,7 @@ struct Partition {
 
 enum Open {
     /// Not given to anybody yet, and read then.
-    Held { trigger: Box<Trigger>, read: Timestamp },
+    Held { trigger: Box<Trigger>, trace: Option<Traceparent>, read: Timestamp },
     /// Given, and not settled.
     Given,
 }
@@ -143,7 +150,14 @@ impl TriggerConsumer for Reader {
     }
 
     async fn settle(&mut self, settled: &[Receipt], again: &[Trigger]) -> Result<(), StoreError> {
-        publish(&*self.topics, again).await?;
+        publish(&*self.topics, again.iter().map(|trigger| (trigger, trace::current()))).await?;
+        self.close(settled).await
+    }
+}
+
+impl Reader {
+    /// Settles places, and commits what can be.
+    async fn close(&mut self, settled: &[Receipt]) -> Result<(), StoreError> {
         for (partition, offset) in settled.iter().filter_map(place) {
             if let Some(of) = self.partitions.get_mut(&partition) {
                 of.open.remove(&offset);
@@ -151,9 +165,7 @@ impl TriggerConsumer for Reader {
         }
         self.commit().await
     }
-}
 
-impl Reader {
     fn held(&self) -> usize {
         self.partitions.values().map(|partition| partition.open.len()).sum()
     }
@@ -221,7 +233,7 @@ impl Reader {
         let of = self.partitions.entry(message.partition).or_default();
         of.next = of.next.max(message.offset + 1);
         if let Ok(trigger) = read {
-            let held = Open::Held { trigger: Box::new(trigger), read: now };
+            let held = Open::Held { trigger: Box::new(trigger), trace: message.trace(), read: now };
             // What was given and is read again, after a look back, stays given.
             of.open.entry(message.offset).or_insert(held);
         }
@@ -234,11 +246,11 @@ impl Reader {
         let mut carried = Vec::new();
         for (&partition, of) in &self.partitions {
             for (&offset, open) in &of.open {
-                if let Open::Held { trigger, read } = open
+                if let Open::Held { trigger, trace, read } = open
                     && is_long(read)
                     && trigger.due > now
                 {
-                    carried.push((receipt(partition, offset), (**trigger).clone()));
+                    carried.push((receipt(partition, offset), ((**trigger).clone(), *trace)));
                 }
             }
         }
@@ -246,8 +258,10 @@ impl Reader {
         if carried.is_empty() {
             return Ok(());
         }
-        let (receipts, triggers): (Vec<_>, Vec<_>) = carried.into_iter().unzip();
-        self.settle(&receipts, &triggers).await
+        let (receipts, triggers): (Vec<Receipt>, Vec<(Trigger, Option<Traceparent>)>) =
+            carried.into_iter().unzip();
+        publish(&*self.topics, triggers.iter().map(|(trigger, trace)| (trigger, *trace))).await?;
+        self.close(&receipts).await
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {

@@ -8,10 +8,11 @@ mod common;
 use campaign::{EventKind, Job, JobEvent, Outcome};
 use common::{CAMPAIGN, Servers, at, device, event, job, ledger, moved, release, soon, tenant};
 use storage::{
-    Epoch, ErrorKind, JobStore, Revision, StoreError,
+    Epoch, ErrorKind, JobStore, Release, Revision, StoreError,
     faults::{Fault, FaultPlan},
+    trace::{self, Traceparent},
 };
-use storage_cluster::{ClusterJobs, topics::Topic};
+use storage_cluster::{ClusterJobs, testing::MemoryTopics, topics::Topic};
 
 fn kind<T: std::fmt::Debug>(result: Result<T, StoreError>) -> ErrorKind {
     result.unwrap_err().kind
@@ -301,6 +302,27 @@ async fn campaigns_follow_the_partitions_of_events() {
     first.kill();
     soon("all of it after a death", || async { (owns(&second.store).len() == 8).then_some(()) }).await;
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_job_and_its_trigger_carry_the_trace_of_the_call() {
+    let servers = Servers::new(FaultPlan::quiet());
+    let process = servers.process();
+    let (tenant, epoch) = (tenant(), claim(&process.store).await);
+    for (number, trace) in [(1, Traceparent::draw()), (2, None), (3, Traceparent::draw())] {
+        let release = [Release { trigger_until: Some(at(900)), ..release(number, 1) }];
+        let call = process.store.release(&tenant, CAMPAIGN, epoch, &release);
+        trace::within(trace, call).await.unwrap();
+        for topic in [Topic::Jobs, Topic::Triggers] {
+            let key = device(number).as_str().as_bytes().to_vec();
+            let of_device = |topics: &MemoryTopics| {
+                topics.published(topic).into_iter().find(|message| message.key == key)
+            };
+            let found = soon("a message", || async { of_device(&servers.topics) }).await;
+            assert_eq!(found.trace(), trace, "{topic:?} of device {number}");
+        }
+    }
+    process.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

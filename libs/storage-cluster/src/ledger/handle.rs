@@ -81,7 +81,8 @@ impl Handle {
         // A writer that was left or never was holds no claim.
         let open = open.ok_or_else(|| StoreError::conflict(operation))?;
         let (reply, answer) = oneshot::channel();
-        let append = Request::Append(Append { operation, guard, groups, reply });
+        let trace = storage::trace::current();
+        let append = Request::Append(Append { operation, guard, groups, trace, reply });
         open.requests.send(append).await.map_err(|_| StoreError::conflict(operation))?;
         answer.await.unwrap_or_else(|_| Err(StoreError::conflict(operation)))
     }

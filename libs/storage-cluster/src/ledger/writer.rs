@@ -3,11 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use storage::{Epoch, ErrorKind, StoreError};
+use storage::{Epoch, ErrorKind, StoreError, trace::Traceparent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
+    deliver::Task,
     known::{Draft, Known},
     seen::Seen,
 };
@@ -45,6 +46,8 @@ pub(super) struct Append {
     pub(super) operation: &'static str,
     pub(super) guard: Guard,
     pub(super) groups: Vec<Vec<Entry>>,
+    /// The trace that the call is part of.
+    pub(super) trace: Option<Traceparent>,
     pub(super) reply: oneshot::Sender<Result<usize, StoreError>>,
 }
 
@@ -52,7 +55,7 @@ pub(super) struct Writer {
     shared: Shared,
     key: LedgerKey,
     seen: Arc<Seen>,
-    deliver: mpsc::UnboundedSender<u64>,
+    deliver: mpsc::UnboundedSender<Task>,
     known: Known,
     /// The claim that this writer holds, as far as it knows.
     epoch: Option<u64>,
@@ -74,7 +77,7 @@ impl Writer {
         shared: Shared,
         key: LedgerKey,
         seen: Arc<Seen>,
-        deliver: mpsc::UnboundedSender<u64>,
+        deliver: mpsc::UnboundedSender<Task>,
     ) -> Self {
         Self { shared, key, seen, deliver, known: Known::default(), epoch: None, delivered: None }
     }
@@ -157,15 +160,16 @@ impl Writer {
         self.known.fold_block(operation, block)?;
         self.seen.grow(&block.head, None);
         if block.head.deliver && block.head.number >= self.delivered.unwrap_or(0) {
-            self.owe(block.head.number);
+            // Whoever wrote it took its trace along.
+            self.owe(block.head.number, None);
         }
         Ok(())
     }
 
-    fn owe(&self, number: u64) {
+    fn owe(&self, number: u64, trace: Option<Traceparent>) {
         self.seen.owe(number + 1);
         // Who delivers ends after this writer.
-        let _ = self.deliver.send(number);
+        let _ = self.deliver.send(Task { number, trace });
     }
 
     /// Whether this writer holds that claim, or, if any will do, one at all.
@@ -195,16 +199,16 @@ impl Writer {
         while let Some((draft, news)) = round.draft(&self.known) {
             let Some(epoch) = self.epoch else { return Err(StoreError::conflict(round.operation())) };
             if draft.len() == 0 {
-                round.done(&news);
+                let _ = round.done(&news);
                 continue;
             }
             let block = draft.block(&self.known, epoch, (self.shared.ports.draw)());
             match self.insert(round.operation(), &block).await {
                 Ok(()) => {
-                    round.done(&news);
+                    let trace = round.done(&news);
                     let entries = draft.fold_into(&mut self.known, &block.head);
                     if block.head.deliver {
-                        self.owe(block.head.number);
+                        self.owe(block.head.number, trace);
                     }
                     self.seen.grow(&block.head, Some(entries));
                 }
@@ -273,15 +277,16 @@ struct Round {
 struct Call {
     operation: &'static str,
     reply: oneshot::Sender<Result<usize, StoreError>>,
+    trace: Option<Traceparent>,
     left: usize,
     new: usize,
 }
 
 impl Round {
     fn add(&mut self, append: Append) {
-        let Append { operation, groups, reply, .. } = append;
+        let Append { operation, groups, trace, reply, .. } = append;
         let call = self.calls.len();
-        self.calls.push(Call { operation, reply, left: groups.len(), new: 0 });
+        self.calls.push(Call { operation, reply, trace, left: groups.len(), new: 0 });
         self.groups.extend(groups.into_iter().map(|group| (call, group)));
     }
 
@@ -301,13 +306,19 @@ impl Round {
         (!news.is_empty()).then_some((draft, news))
     }
 
-    /// The groups of the last draft are in the ledger.
-    fn done(&mut self, news: &[bool]) {
+    /// The groups of the last draft are in the ledger. Answers the trace of the block: that of the first call with one
+    /// that has something new in it.
+    fn done(&mut self, news: &[bool]) -> Option<Traceparent> {
+        let mut trace = None;
         for (&is_new, (call, _)) in news.iter().zip(self.groups.drain(..news.len())) {
             let call = &mut self.calls[call];
             call.left -= 1;
             call.new += usize::from(is_new);
+            if is_new {
+                trace = trace.or(call.trace);
+            }
         }
+        trace
     }
 
     fn reply(self, result: Result<(), StoreError>) {

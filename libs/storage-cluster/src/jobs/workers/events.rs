@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use storage::{ErrorKind, StoreError};
+use storage::{
+    ErrorKind, StoreError,
+    trace::{self, Traceparent},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::{Bad, Effect, drive};
@@ -50,6 +53,8 @@ impl EventsWorker {
 struct Heard {
     places: Vec<usize>,
     groups: Vec<Vec<Entry>>,
+    /// Of the first that has one: they are written together.
+    trace: Option<Traceparent>,
 }
 
 #[async_trait]
@@ -60,11 +65,12 @@ impl Effect for Events {
     async fn take(&mut self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
         let mut bad = Vec::new();
         let mut ledgers: BTreeMap<LedgerKey, Heard> = BTreeMap::new();
-        for (at, message) in batch.iter().enumerate() {
-            match EventsMessage::decode(&message.payload) {
+        for (at, incoming) in batch.iter().enumerate() {
+            match EventsMessage::decode(&incoming.payload) {
                 Ok(message) => {
                     let (key, group) = entries(message);
                     let heard = ledgers.entry(key).or_default();
+                    heard.trace = heard.trace.or_else(|| incoming.trace());
                     heard.places.push(at);
                     heard.groups.push(group);
                 }
@@ -73,9 +79,10 @@ impl Effect for Events {
         }
         let store = &self.0;
         let results: Vec<(Vec<usize>, Result<usize, StoreError>)> = stream::iter(ledgers)
-            .map(|(key, Heard { places, groups })| async move {
+            .map(|(key, Heard { places, groups, trace })| async move {
                 let ledger = store.ledger(&key.tenant, key.campaign);
-                (places, ledger.append("append events of sessions", Guard::Any, groups).await)
+                let append = ledger.append("append events of sessions", Guard::Any, groups);
+                (places, trace::within(trace, append).await)
             })
             .buffer_unordered(AT_ONCE)
             .collect()

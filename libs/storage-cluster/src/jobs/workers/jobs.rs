@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dm_protocol::DevId;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use storage::{Release, StoreError, TenantId};
+use storage::{Release, StoreError, TenantId, trace};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::{Bad, Effect, drive};
@@ -28,6 +28,12 @@ pub struct JobsWorker {
 
 struct Jobs(ClusterJobs);
 
+/// A release, and the trace that it is part of.
+struct Traced {
+    release: Release,
+    trace: Option<trace::Traceparent>,
+}
+
 impl JobsWorker {
     /// A worker over a consumer of [`crate::topics::Topic::Jobs`].
     pub fn new(store: ClusterJobs, consumer: Box<dyn Consumer>) -> Self {
@@ -49,13 +55,13 @@ impl Effect for Jobs {
     async fn take(&mut self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
         let (mut bad, mut triggers) = (Vec::new(), Vec::new());
         // A device's releases in their order: a later attempt closes the earlier ones.
-        let mut devices: BTreeMap<DeviceKey, Vec<Release>> = BTreeMap::new();
+        let mut devices: BTreeMap<DeviceKey, Vec<Traced>> = BTreeMap::new();
         for (at, message) in batch.iter().enumerate() {
             match JobMessage::decode(&message.payload) {
                 Ok(JobMessage { tenant, release }) => {
                     triggers.extend(trigger(&tenant, &release, message));
                     let key = DeviceKey { tenant, device: release.device.clone() };
-                    devices.entry(key).or_default().push(release);
+                    devices.entry(key).or_default().push(Traced { release, trace: message.trace() });
                 }
                 Err(error) => bad.push(Bad { at, reason: error.to_string() }),
             }
@@ -83,10 +89,11 @@ impl Effect for Jobs {
 async fn materialise_all(
     store: ClusterJobs,
     device: DeviceKey,
-    releases: Vec<Release>,
+    releases: Vec<Traced>,
 ) -> Result<(), StoreError> {
-    for release in &releases {
-        store.materialise(&device.tenant, release).await?;
+    for Traced { release, trace } in &releases {
+        // What it says of the attempts before is part of the trace, too.
+        trace::within(*trace, store.materialise(&device.tenant, release)).await?;
     }
     Ok(())
 }
