@@ -83,11 +83,11 @@ pub enum ScyllaError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
     /// It was not done.
-    NotDone,
+    Undone,
     /// Perhaps it was done; its coordinator has given up, so nothing more comes of it by itself.
-    PerhapsDone,
+    InDoubt,
     /// Perhaps it was done, or will still be: its coordinator may not have given up.
-    MayStillBeDone,
+    InFlight,
 }
 
 /// What came of a request that failed, at the worst.
@@ -106,23 +106,23 @@ pub(crate) fn failed(error: &ExecutionError) -> Failed {
                 | DbError::IsBootstrapping
                 | DbError::Unprepared { .. }
                 | DbError::ProtocolError
-                | DbError::RateLimitReached { .. } => Failed::NotDone,
+                | DbError::RateLimitReached { .. } => Failed::Undone,
                 // An overloaded coordinator may have told some replicas before it gave up.
-                _ => Failed::PerhapsDone,
+                _ => Failed::InDoubt,
             },
             RequestAttemptError::SerializationError(_)
             | RequestAttemptError::CqlRequestSerialization(_)
             | RequestAttemptError::UnableToAllocStreamId
             | RequestAttemptError::RepreparedIdChanged { .. }
-            | RequestAttemptError::RepreparedIdMissingInBatch => Failed::NotDone,
-            _ => Failed::MayStillBeDone,
+            | RequestAttemptError::RepreparedIdMissingInBatch => Failed::Undone,
+            _ => Failed::InFlight,
         },
-        ExecutionError::RequestTimeout(_) => Failed::MayStillBeDone,
+        ExecutionError::RequestTimeout(_) => Failed::InFlight,
         ExecutionError::BadQuery(_)
         | ExecutionError::EmptyPlan
         | ExecutionError::PrepareError(_)
-        | ExecutionError::ConnectionPoolError(_) => Failed::NotDone,
-        _ => Failed::MayStillBeDone,
+        | ExecutionError::ConnectionPoolError(_) => Failed::Undone,
+        _ => Failed::InFlight,
     }
 }
 
@@ -134,8 +134,8 @@ pub(crate) fn read_failed(operation: &'static str, error: ExecutionError) -> Sto
 /// A write that failed: [`ErrorKind::TimedOut`] where it is not known whether it was done.
 pub(crate) fn write_failed(operation: &'static str, error: ExecutionError) -> StoreError {
     let kind = match failed(&error) {
-        Failed::NotDone => ErrorKind::Unavailable,
-        Failed::PerhapsDone | Failed::MayStillBeDone => ErrorKind::TimedOut,
+        Failed::Undone => ErrorKind::Unavailable,
+        Failed::InDoubt | Failed::InFlight => ErrorKind::TimedOut,
     };
     StoreError { kind, operation, source: Some(error.into()) }
 }
@@ -163,21 +163,21 @@ mod tests {
         let unavailable =
             DbError::Unavailable { consistency: Consistency::LocalQuorum, required: 2, alive: 1 };
         for (error, want) in [
-            (timeout(WriteType::Simple), Failed::PerhapsDone),
-            (timeout(WriteType::Cas), Failed::PerhapsDone),
-            (DbError::Overloaded, Failed::PerhapsDone),
-            (DbError::Other(0x1700), Failed::PerhapsDone),
-            (unavailable, Failed::NotDone),
-            (DbError::Invalid, Failed::NotDone),
+            (timeout(WriteType::Simple), Failed::InDoubt),
+            (timeout(WriteType::Cas), Failed::InDoubt),
+            (DbError::Overloaded, Failed::InDoubt),
+            (DbError::Other(0x1700), Failed::InDoubt),
+            (unavailable, Failed::Undone),
+            (DbError::Invalid, Failed::Undone),
         ] {
             let error = ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, String::new()));
             assert_eq!(failed(&error), want, "{error}");
             let kind = write_failed("write", error).kind;
             let timed_out = kind == ErrorKind::TimedOut;
-            assert_eq!(timed_out, want == Failed::PerhapsDone);
+            assert_eq!(timed_out, want == Failed::InDoubt);
         }
         let late = ExecutionError::RequestTimeout(Duration::from_secs(1));
-        assert_eq!(failed(&late), Failed::MayStillBeDone);
+        assert_eq!(failed(&late), Failed::InFlight);
         assert_eq!(read_failed("read", late).kind, ErrorKind::Unavailable);
     }
 }

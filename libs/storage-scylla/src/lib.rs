@@ -1,6 +1,4 @@
 #![doc = include_str!("../README.md")]
-// The helpers of statements come before the stores that use them all.
-#![allow(dead_code)]
 
 mod artifacts;
 mod campaigns;
@@ -8,12 +6,13 @@ mod connection;
 mod devices;
 mod error;
 pub mod gc;
+#[cfg(test)]
+mod golden;
 mod job_rows;
 mod ledger_blocks;
 pub(crate) mod lwt;
 mod records;
 mod requests;
-mod scan;
 pub mod schema;
 mod settings;
 mod snapshots;
@@ -26,6 +25,5 @@ pub use devices::ScyllaDevices;
 pub use error::ScyllaError;
 pub use job_rows::{JobKeep, ScyllaRows};
 pub use ledger_blocks::ScyllaBlocks;
-pub use scan::{Pace, ScanPage, ScanPosition, ScanPositionError, TokenRange, token_ranges};
 pub use settings::{Consistency, Replication, ScyllaSettings, SerialConsistency, TlsSettings};
 pub use snapshots::{SnapshotOptions, Snapshots};

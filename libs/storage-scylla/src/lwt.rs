@@ -59,11 +59,6 @@ impl LwtRow {
     pub(crate) fn text(&self, column: &str) -> Option<&str> {
         self.value(column)?.as_text().map(String::as_str)
     }
-
-    /// Whether no column has a value: there is no row, as far as the answer says.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl Scylla {
@@ -84,9 +79,9 @@ impl Scylla {
             Ok(result) => result,
             Err(error) => {
                 let settled = match failed(&error) {
-                    Failed::NotDone => return Err(StoreError::unavailable(operation, error)),
-                    Failed::PerhapsDone => true,
-                    Failed::MayStillBeDone => false,
+                    Failed::Undone => return Err(StoreError::unavailable(operation, error)),
+                    Failed::InDoubt => true,
+                    Failed::InFlight => false,
                 };
                 let error = StoreError { kind: ErrorKind::TimedOut, operation, source: Some(error.into()) };
                 return Ok(Lwt::Unknown(Unknown { settled, error }));

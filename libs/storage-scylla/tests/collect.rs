@@ -1,5 +1,7 @@
 //! The collection of garbage on a real cluster, while trees change.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

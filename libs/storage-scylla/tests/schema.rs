@@ -1,5 +1,7 @@
 //! The schema on a real cluster.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use storage_scylla::{Scylla, ScyllaError, schema};

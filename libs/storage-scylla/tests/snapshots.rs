@@ -1,5 +1,7 @@
 //! Trees on a real cluster.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The collection of garbage in a data directory, while trees change.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::{
     sync::{
         Arc,

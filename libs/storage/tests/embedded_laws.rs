@@ -1,5 +1,7 @@
 //! The embedded backend keeps the laws.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 use std::time::Duration;
 
 use campaign::CampaignId;

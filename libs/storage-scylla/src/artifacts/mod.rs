@@ -35,13 +35,13 @@ const CHUNK_READ: Cql =
     Cql::read("SELECT octets FROM artifact_chunk WHERE upload = ? AND block = ? AND chunk = ?");
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct ArtifactRecord {
-    size: u64,
-    name: String,
-    version: String,
-    media_type: String,
+pub(crate) struct ArtifactRecord {
+    pub(crate) size: u64,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) media_type: String,
     #[serde(with = "instant")]
-    added: Timestamp,
+    pub(crate) added: Timestamp,
 }
 
 impl ArtifactRecord {

@@ -6,8 +6,8 @@
 //! writer died in between; the next load does it.
 
 mod inventory;
-mod ordinals;
-mod record;
+pub(crate) mod ordinals;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 

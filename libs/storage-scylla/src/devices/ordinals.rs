@@ -50,9 +50,9 @@ const DONE: Cql = Cql::write(
 
 /// Names that have ordinals from `start` on.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Batch {
-    pub(super) start: u32,
-    pub(super) names: Vec<String>,
+pub(crate) struct Batch {
+    pub(crate) start: u32,
+    pub(crate) names: Vec<String>,
 }
 
 /// The row of a tenant.
@@ -63,6 +63,10 @@ pub(super) struct Sequence {
     pub(super) next: u32,
     pub(super) pending: Option<Batch>,
 }
+
+/// What the row of a device says of its ordinal and its inventory: the ordinal, the stored form of the inventory, the
+/// count of the write that it is of, and of the one that was last carried into the table of inventories.
+type Known = (Option<i32>, Vec<u8>, i64, Option<i64>);
 
 /// What is to be written of a device whose ordinal is decided.
 pub(super) struct Due<'a> {
@@ -200,8 +204,7 @@ impl ScyllaDevices {
                 let due = Due { id: name, ordinal, inventory, count: 1 };
                 return self.write_inventory(operation, tenant, &due).await;
             }
-            let row: Option<(Option<i32>, Vec<u8>, i64, Option<i64>)> =
-                self.scylla.row(operation, &ROW, (&*tenant.0, name)).await?;
+            let row: Option<Known> = self.scylla.row(operation, &ROW, (&*tenant.0, name)).await?;
             let Some((known, inventory, count, done)) = row else {
                 return Err(StoreError::corrupt(
                     operation,

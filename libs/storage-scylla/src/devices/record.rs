@@ -15,24 +15,24 @@ const DEVICE_MAX: usize = 512;
 
 /// What every visit changes: the column `account`.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct AccountRecord<'a> {
+pub(crate) struct AccountRecord<'a> {
     #[serde(with = "instant::option")]
-    pub(super) last_seen: Option<Timestamp>,
+    pub(crate) last_seen: Option<Timestamp>,
     /// The account, encoded and sealed.
-    pub(super) sealed: &'a [u8],
+    pub(crate) sealed: &'a [u8],
 }
 
 /// What campaigns choose by, and what changes as rarely: the columns `inventory` and `record`.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct InventoryRecord<'a> {
-    pub(super) tags: Cow<'a, BTreeSet<String>>,
+pub(crate) struct InventoryRecord<'a> {
+    pub(crate) tags: Cow<'a, BTreeSet<String>>,
     #[serde(with = "instant")]
-    pub(super) added: Timestamp,
-    pub(super) inventory: Cow<'a, Inventory>,
-    pub(super) fumo_root: Option<Cow<'a, str>>,
+    pub(crate) added: Timestamp,
+    pub(crate) inventory: Cow<'a, Inventory>,
+    pub(crate) fumo_root: Option<Cow<'a, str>>,
     #[serde(with = "instant::option")]
-    pub(super) dev_detail_read: Option<Timestamp>,
-    pub(super) notify_address: Option<Cow<'a, NotifyAddress>>,
+    pub(crate) dev_detail_read: Option<Timestamp>,
+    pub(crate) notify_address: Option<Cow<'a, NotifyAddress>>,
 }
 
 /// The stored form of the inventory of a device.

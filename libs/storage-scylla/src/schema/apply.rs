@@ -14,8 +14,6 @@ use crate::{
 
 const OPERATION: &str = "apply schema";
 
-/// How long the lock of a process that died stays. A statement takes less, and the lock is taken anew before each.
-const LOCK: Duration = Duration::from_secs(90);
 /// How long to wait for another process that applies.
 const WAIT: Duration = Duration::from_secs(180);
 /// How long one change of the schema may take, the agreement of the nodes included.
@@ -27,6 +25,7 @@ const BOOTSTRAP: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schema_lock (part text PRIMARY KEY, owner text)",
 ];
 
+// The lock of a process that died stays 90 s. A statement takes less, and the lock is taken anew before each.
 const LOCK_TAKE: Cql = Cql::conditional(
     "INSERT INTO schema_lock (part, owner) VALUES ('flotilla', ?) IF NOT EXISTS USING TTL 90",
 );
@@ -176,6 +175,9 @@ fn owner_name() -> Result<String, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How long the lock of a process that died stays, as the statements have it.
+    const LOCK: Duration = Duration::from_secs(90);
 
     #[test]
     fn a_keyspace_is_made_with_the_copies_of_the_settings() {

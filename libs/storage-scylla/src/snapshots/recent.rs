@@ -5,11 +5,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+type Generation<V> = HashMap<Box<[u8]>, V>;
+
 /// Values by key. Two generations: what is used moves to the young one, and when that is full the old one is forgotten.
 #[derive(Debug)]
 pub(super) struct Recent<V> {
     entries_max: usize,
-    generations: Mutex<(HashMap<Box<[u8]>, V>, HashMap<Box<[u8]>, V>)>,
+    generations: Mutex<(Generation<V>, Generation<V>)>,
 }
 
 impl<V: Copy> Recent<V> {
@@ -42,8 +44,8 @@ impl<V: Copy> Recent<V> {
     }
 
     fn insert(
-        young: &mut HashMap<Box<[u8]>, V>,
-        old: &mut HashMap<Box<[u8]>, V>,
+        young: &mut Generation<V>,
+        old: &mut Generation<V>,
         entries_max: usize,
         key: Box<[u8]>,
         value: V,

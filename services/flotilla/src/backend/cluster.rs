@@ -58,7 +58,7 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend
     if needs(opening, KAFKA) && wait_for_kafka(opening, &kafka).await.is_none() {
         return Ok(None);
     }
-    compose(opening, keys, redis, kafka, scylla).map(Some)
+    compose(opening, &keys, redis, &kafka, &scylla).map(Some)
 }
 
 fn needs(opening: &Opening<'_>, server: &str) -> bool {
@@ -106,10 +106,10 @@ async fn check_kafka(kafka: &Kafka) -> Result<(), KafkaError> {
 /// The stores over the servers, and what runs beside the roles.
 fn compose(
     opening: &Opening<'_>,
-    keys: KeyRing,
+    keys: &KeyRing,
     redis: Redis,
-    kafka: Kafka,
-    scylla: Scylla,
+    kafka: &Kafka,
+    scylla: &Scylla,
 ) -> anyhow::Result<Backend> {
     let (redis, topics) = (Arc::new(redis), Arc::new(kafka.clone()));
     let snapshots = Arc::new(Snapshots::new(scylla.clone(), servers::snapshots(&opening.settings.snapshot)));
@@ -139,7 +139,7 @@ fn compose(
     };
 
     let mut beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];
-    beside.extend(watch(opening, &redis, &kafka, &scylla));
+    beside.extend(watch(opening, &redis, kafka, scylla));
     let mut ownership: Arc<dyn Ownership> = Arc::new(OwnsNone);
     if opening.roles.contains(&Role::Campaign) {
         ownership = jobs.ownership();
@@ -157,7 +157,7 @@ fn compose(
             }
         })
     };
-    Ok(Backend { stores, keys, ownership, collector: snapshots, beside, ended })
+    Ok(Backend { stores, keys: keys.clone(), ownership, collector: snapshots, beside, ended })
 }
 
 /// Runs a worker until the drain begins.

@@ -99,7 +99,7 @@ fn print(status: &schema::Status, format: Format) -> Result<(), Failure> {
     let mut all: Vec<_> = applied.chain(pending).collect();
     all.sort_by_key(|migration| migration.version);
     if format == Format::Json {
-        return Ok(output::print_json(&all)?);
+        return output::print_json(&all);
     }
     let mut table = Table::new(&["VERSION", "NAME", "APPLIED"]);
     for migration in all {

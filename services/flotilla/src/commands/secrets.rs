@@ -104,7 +104,7 @@ fn over_all(
 
 fn print(args: &SecretsArgs, total: &SecretsView) -> Result<(), Failure> {
     if args.output == Format::Json {
-        return Ok(output::print_json(total)?);
+        return output::print_json(total);
     }
     let mut table = Table::new(&["KEY", "DEVICES", "USE"]);
     for key in &total.keys {
