@@ -149,7 +149,8 @@ impl Ordeal<'_> {
         });
         let campaign_s = began.elapsed().as_secs_f64();
         let report = running.stop();
-        let (done, Disruptor { mut processes, .. }) = disrupted?;
+        // The links stay until the processes have ended.
+        let (done, Disruptor { mut processes, links: _links, .. }) = disrupted?;
         let (ending, report) = (ending?, report?);
         eprintln!(
             "campaign {campaign_s:.1} s, {} sessions, {:.0}/s; checking",
