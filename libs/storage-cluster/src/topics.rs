@@ -5,6 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use storage::{StoreError, trace::Traceparent};
 
+/// No message may stand in [`Topic::Jobs`] for so long: the end of a job is kept so much longer than its release, and a
+/// release that is told again after that would be a new one.
+pub const JOBS_STAY_MAX: Duration = Duration::from_hours(30 * 24);
+
 /// The topics, without the prefix that the settings put before their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
@@ -29,6 +33,14 @@ impl Topic {
             Self::Triggers => "dm.triggers",
             Self::Events => "dm.events",
             Self::Dead => "dm.dead",
+        }
+    }
+
+    /// Nothing may stand in the topic for so long. `None`: it may stand for ever.
+    pub fn stay_max(self) -> Option<Duration> {
+        match self {
+            Self::Jobs => Some(JOBS_STAY_MAX),
+            Self::Triggers | Self::Events | Self::Dead => None,
         }
     }
 

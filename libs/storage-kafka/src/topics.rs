@@ -26,6 +26,11 @@ use crate::{
 /// Brokers know of a new topic some moments after it is made.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// How long a segment of a topic takes messages, where they may not stand for ever.
+const SEGMENT: Duration = Duration::from_hours(24);
+/// How late brokers may be with deleting what is over.
+const LATE: Duration = Duration::from_hours(24);
+
 const PARTITIONS: &str = "partitions";
 const COPIES: &str = "copies of each partition";
 
@@ -45,6 +50,8 @@ pub struct TopicPlan {
     pub replication: u32,
     /// Keeps messages at least so long.
     pub retention: Duration,
+    /// Nothing may stand in it for so long. `None`: it may stand for ever.
+    pub stay_max: Option<Duration>,
     /// A message counts as published when at least so many copies have it.
     pub min_insync_replicas: u32,
     /// Takes messages at least so large.
@@ -81,6 +88,12 @@ pub enum Applied {
     Changed(Vec<String>),
 }
 
+/// Bounds of a topic that may not keep its messages for ever.
+struct Stay {
+    retention_max: Option<i128>,
+    segment_max: Option<i128>,
+}
+
 /// How a topic is.
 struct Found {
     partitions: u32,
@@ -93,6 +106,7 @@ struct Found {
 impl TopicPlan {
     /// The settings it is made with.
     fn config(&self) -> BTreeMap<String, String> {
+        let segment = self.stay_max.map(|_| ("segment.ms", SEGMENT.as_millis().to_string()));
         let pairs = [
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", self.retention.as_millis().to_string()),
@@ -101,7 +115,7 @@ impl TopicPlan {
             ("max.message.bytes", (self.message_bytes_max + 1_024).to_string()),
             ("unclean.leader.election.enable", "false".to_owned()),
         ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        pairs.into_iter().chain(segment).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     fn problem(&self, what: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Problem {
@@ -130,6 +144,20 @@ impl TopicPlan {
         problems
     }
 
+    /// How long a topic may keep its messages and its segments, in milliseconds. A message goes with the last of its
+    /// segment, so it stands there for both together.
+    fn stay(&self, retention: Option<i128>) -> Stay {
+        let millis = |time: Duration| i128::try_from(time.as_millis()).unwrap_or(i128::MAX);
+        let Some(stay_max) = self.stay_max.map(millis) else {
+            return Stay { retention_max: None, segment_max: None };
+        };
+        let retention_max = stay_max - millis(SEGMENT) - millis(LATE);
+        // Too long a retention is its own problem.
+        let retention = retention.filter(|ms| (0..=retention_max).contains(ms));
+        let segment_max = stay_max - millis(LATE) - retention.unwrap_or(0);
+        Stay { retention_max: Some(retention_max), segment_max: Some(segment_max) }
+    }
+
     /// The settings that do not do, by key.
     fn config_problems(&self, found: &Found) -> Vec<(&'static str, Problem)> {
         let value = |key: &str| found.config.get(key).map_or("", |(value, _)| value.as_str());
@@ -142,11 +170,24 @@ impl TopicPlan {
         want("cleanup.policy", "delete".to_owned(), value("cleanup.policy") == "delete");
         let least = i128::try_from(self.retention.as_millis()).unwrap_or(i128::MAX);
         let retention: Option<i128> = value("retention.ms").parse().ok();
-        want(
-            "retention.ms",
-            format!("at least {least}, or -1"),
-            retention.is_some_and(|ms| ms == -1 || ms >= least),
-        );
+        let Stay { retention_max, segment_max } = self.stay(retention);
+        match retention_max {
+            None => want(
+                "retention.ms",
+                format!("at least {least}, or -1"),
+                retention.is_some_and(|ms| ms == -1 || ms >= least),
+            ),
+            Some(most) => want(
+                "retention.ms",
+                format!("{least} to {most}: jobs that are told again later would be done again"),
+                retention.is_some_and(|ms| ms >= least && ms <= most),
+            ),
+        }
+        if let Some(most) = segment_max {
+            let segment: Option<i128> = value("segment.ms").parse().ok();
+            let expected = format!("at most {most}: with retention.ms it is how long a job may stand there");
+            want("segment.ms", expected, segment.is_some_and(|ms| ms <= most));
+        }
         let is_unbounded = value("retention.bytes") == "-1";
         want(
             "retention.bytes",
@@ -181,6 +222,7 @@ impl Kafka {
                 Topic::Events => settings.events_retention.value(),
                 Topic::Dead => settings.dead_retention.value(),
             },
+            stay_max: topic.stay_max(),
             min_insync_replicas: small(settings.min_insync_replicas.value()),
             message_bytes_max: settings.message_bytes_max.value(),
         };
@@ -366,6 +408,7 @@ mod tests {
             partitions: 4,
             replication: 2,
             retention: Duration::from_secs(60),
+            stay_max: None,
             min_insync_replicas: 2,
             message_bytes_max: 1_000,
         }
@@ -381,6 +424,31 @@ mod tests {
         assert_eq!(plan().problems(Some(&found())), []);
         let longer = Found { replication: 3, ..found() };
         assert_eq!(plan().problems(Some(&longer)), []);
+    }
+
+    #[test]
+    fn a_topic_that_would_keep_jobs_beyond_the_ends_of_their_rows_is_a_problem() {
+        const DAY: u64 = 24 * 60 * 60 * 1000;
+        let plan = TopicPlan { stay_max: Some(Duration::from_hours(30 * 24)), ..plan() };
+        let made: BTreeMap<_, _> =
+            plan.config().into_iter().map(|(key, value)| (key, (value, true))).collect();
+        for (retention, segment, wrong) in [
+            ("60000".to_owned(), None, &[][..]),
+            ((28 * DAY).to_string(), None, &[]),
+            ((28 * DAY + 1).to_string(), None, &["retention.ms"]),
+            ("-1".to_owned(), None, &["retention.ms"]),
+            ((7 * DAY).to_string(), Some(7 * DAY), &[]),
+            ((23 * DAY).to_string(), Some(7 * DAY), &["segment.ms"]),
+        ] {
+            let mut config = made.clone();
+            config.insert("retention.ms".to_owned(), (retention.clone(), true));
+            if let Some(segment) = segment {
+                config.insert("segment.ms".to_owned(), (segment.to_string(), true));
+            }
+            let problems = plan.problems(Some(&Found { config, ..found() }));
+            let found: Vec<_> = problems.iter().map(|problem| problem.what).collect();
+            assert_eq!(found, wrong, "{retention} with {segment:?}: {problems:?}");
+        }
     }
 
     #[test]

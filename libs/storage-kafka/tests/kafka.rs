@@ -65,7 +65,10 @@ async fn a_wrong_set_up_is_refused_by_name_and_apply_mends_what_can_be_mended() 
     assert_eq!(
         said,
         [
-            format!("{prefix}dm.jobs: retention.ms: expected at least 7200000, or -1, got 3600000"),
+            format!(
+                "{prefix}dm.jobs: retention.ms: expected 7200000 to 2419200000: jobs that are told again later \
+                 would be done again, got 3600000"
+            ),
             format!(
                 "{prefix}dm.events: partitions: expected 5 (they are fixed once the topic is made), got 3"
             ),

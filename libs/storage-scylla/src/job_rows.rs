@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use campaign::CampaignId;
 use scylla::value::CqlValue;
 use storage::StoreError;
-use storage_cluster::job_rows::{AttemptKey, DeviceKey, Expect, HistoryRow, JobRow, JobRows, Written};
+use storage_cluster::{
+    job_rows::{AttemptKey, DeviceKey, Expect, HistoryRow, JobRow, JobRows, Written},
+    topics::JOBS_STAY_MAX,
+};
 
 use crate::{Scylla, ScyllaError, lwt::Lwt, statement::Cql};
 
@@ -29,7 +32,7 @@ impl Default for JobKeep {
         const DAY: u64 = 24 * 60 * 60;
         Self {
             released: Duration::from_secs(90 * DAY),
-            replay: Duration::from_secs(30 * DAY),
+            replay: JOBS_STAY_MAX,
             history: Duration::from_secs(400 * DAY),
         }
     }

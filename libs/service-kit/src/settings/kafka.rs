@@ -29,8 +29,9 @@ sections! {
         triggers_partitions: Count<1, 4096> = Count::of(16),
         /// Partitions of `dm.events`, over which campaigns are spread. Fixed once the topic is made.
         events_partitions: Count<1, 4096> = Count::of(32),
-        /// How long `dm.jobs` is kept: longer than its workers may ever be away.
-        jobs_retention: Span<MINUTE, { 3650 * DAY }> = Span::of_ms(7 * DAY),
+        /// How long `dm.jobs` is kept: longer than its workers may ever be away, and shorter than the 30 days that a job's
+        /// end is remembered.
+        jobs_retention: Span<MINUTE, { 28 * DAY }> = Span::of_ms(7 * DAY),
         /// How long `dm.triggers` is kept.
         triggers_retention: Span<MINUTE, { 3650 * DAY }> = Span::of_ms(DAY),
         /// How long `dm.events` is kept: longer than campaigns' owners may ever be away.
