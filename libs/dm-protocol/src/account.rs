@@ -73,7 +73,7 @@ pub struct ServerAuth {
 pub struct Nonces {
     /// What the device's next MD5 credential must be made with.
     pub client: Option<Vec<u8>>,
-    /// The one before, accepted once more because the answer with the new one may have been lost.
+    /// The one that was used last. It is never accepted again; by it a copy of the message that used it is known.
     pub client_previous: Option<Vec<u8>>,
     /// What the server's next MD5 credential must be made with.
     pub server: Option<Vec<u8>>,

@@ -222,11 +222,9 @@ async fn run_with_fault(front: &Front, plan: &FaultPlan, fault: Fault, nth: usiz
             failures += 1;
         }
         let answer = client.repeat(front, body).await;
-        assert_ne!(
-            header_status(&answer.message),
-            401,
-            "message {messages}: the nonce of before holds once more"
-        );
+        // The nonce of a first message whose record was refused is spent all the same.
+        let is_spent = nth == 1 && messages == 1 && matches!(fault, Fault::Refused);
+        assert_eq!(header_status(&answer.message) == 401, is_spent, "message {messages}");
         next = client.answer(&answer.message, &[]);
     }
 

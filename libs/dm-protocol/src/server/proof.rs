@@ -54,6 +54,8 @@ pub(crate) struct Verdict {
     pub(crate) chal: Option<Chal>,
     /// Further messages are of no use.
     pub(crate) cut_off: bool,
+    /// Refused, and made with the nonce that was accepted last.
+    pub(crate) is_spent: bool,
 }
 
 /// A challenge, or the nonce for the next session.
@@ -80,8 +82,7 @@ impl ClientProof {
     ) -> (Verdict, Option<Nonces>) {
         let Some(account) = account else {
             // An unknown device is told no more than one with a wrong password at its last attempt.
-            let verdict = Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
-            return (verdict, None);
+            return (Verdict::cut_off(), None);
         };
         let ClientAuth::Password { scheme: weakest, digest, .. } = &account.client else {
             *self = Self::Given;
@@ -89,6 +90,7 @@ impl ClientProof {
         };
         let offered = cred.and_then(Offered::read);
         let is_md5 = matches!(offered, Some(Offered { scheme: Scheme::Md5, .. }));
+        let mut is_spent = false;
         match offered {
             Some(Offered { scheme: Scheme::Basic, data })
                 if *weakest == Scheme::Basic && auth::verify_basic(data, digest) =>
@@ -98,15 +100,20 @@ impl ClientProof {
             }
             Some(Offered { scheme: Scheme::Md5, data }) => {
                 let nonces = &account.nonces;
-                let used = candidates(nonces, self.challenge(), settings)
-                    .find(|(_, nonce)| auth::verify_md5(data, digest, nonce));
-                if let Some((kind, used)) = used {
+                let is_made_with = |nonce: &&[u8]| auth::verify_md5(data, digest, nonce);
+                let used = candidates(nonces, self.challenge(), settings).find(is_made_with);
+                if let Some(used) = used.map(<[u8]>::to_vec) {
                     let fresh = auth::make_nonce(entropy);
-                    let nonces = spend(nonces, kind, used, &fresh);
+                    let nonces = Nonces {
+                        client: Some(fresh.to_vec()),
+                        client_previous: Some(used),
+                        server: nonces.server.clone(),
+                    };
                     *self = Self::Given;
                     let chal = Chal { scheme: Scheme::Md5, next_nonce: Some(fresh) };
                     return (Verdict::accepted(true, Some(chal)), Some(nonces));
                 }
+                is_spent = nonces.client_previous.as_deref().is_some_and(|nonce| is_made_with(&nonce));
             }
             _ => {}
         }
@@ -116,7 +123,7 @@ impl ClientProof {
             Self::Owed { failures, .. } => {
                 let failures = failures.saturating_add(1);
                 let scheme = if is_md5 { Scheme::Md5 } else { *weakest };
-                self.refuse(settings, cred.is_some(), scheme, failures, entropy)
+                Verdict { is_spent, ..self.refuse(settings, cred.is_some(), scheme, failures, entropy) }
             }
         };
         (verdict, None)
@@ -132,11 +139,11 @@ impl ClientProof {
     ) -> Verdict {
         let code = if had_cred { StatusCode::INVALID_CREDENTIALS } else { StatusCode::MISSING_CREDENTIALS };
         if failures >= settings.auth_attempts_max.max(2) {
-            return Verdict { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true };
+            return Verdict::cut_off();
         }
         let nonce = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy));
         *self = Self::Owed { challenge: nonce, failures };
-        Verdict { code, chal: Some(Chal { scheme, next_nonce: nonce }), cut_off: false }
+        Verdict { code, chal: Some(Chal { scheme, next_nonce: nonce }), cut_off: false, is_spent: false }
     }
 
     fn challenge(&self) -> Option<&[u8]> {
@@ -154,7 +161,11 @@ impl ClientProof {
 impl Verdict {
     fn accepted(had_cred: bool, chal: Option<Chal>) -> Self {
         let code = if had_cred { StatusCode::AUTHENTICATION_ACCEPTED } else { StatusCode::OK };
-        Self { code, chal, cut_off: false }
+        Self { code, chal, cut_off: false, is_spent: false }
+    }
+
+    fn cut_off() -> Self {
+        Self { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true, is_spent: false }
     }
 }
 
@@ -173,47 +184,21 @@ impl<'a> Offered<'a> {
     }
 }
 
-/// Which nonce a credential was made with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Challenge,
-    Current,
-    Previous,
-    /// None, or a special one.
-    Special,
-}
-
-/// The nonces that a credential may have been made with.
+/// The nonces that a credential may have been made with: the challenge of this session; what was handed out for it last
+/// time; and for a device that never had any, none at all.
 ///
-/// The challenge of this session; what was handed out for it last time; the one before, because the answer
-/// with the new one may have been lost; and for a device that never had any, none at all.
+/// The one before is not among them. A device that did not hear of the next one is challenged, which costs it a message;
+/// were it accepted, a digest that somebody wrote down would pass a second time.
 fn candidates<'a>(
     nonces: &'a Nonces,
     challenge: Option<&'a [u8]>,
     settings: &Settings,
-) -> impl Iterator<Item = (Kind, &'a [u8])> {
+) -> impl Iterator<Item = &'a [u8]> {
     let first_contact = nonces.client.is_none() && nonces.client_previous.is_none();
     let empty = first_contact.then_some(&b""[..]);
     // Four zero octets, or the text: clients differ (DM Notification 1.2, section 5.2 leaves it open).
     let special: &[&[u8]] = if settings.nonce_resync { &[&[0; 4], b"0x00000000"] } else { &[] };
-    let of = |kind| move |nonce| (kind, nonce);
-    challenge
-        .map(of(Kind::Challenge))
-        .into_iter()
-        .chain(nonces.client.as_deref().map(of(Kind::Current)))
-        .chain(nonces.client_previous.as_deref().map(of(Kind::Previous)))
-        .chain(empty.into_iter().chain(special.iter().copied()).map(of(Kind::Special)))
-}
-
-/// The nonces after a good credential. The one that was used now stays valid once more, as the one before; one
-/// that was used as the one before is gone for good.
-fn spend(nonces: &Nonces, kind: Kind, used: &[u8], fresh: &[u8]) -> Nonces {
-    let stays = matches!(kind, Kind::Challenge | Kind::Current);
-    Nonces {
-        client: Some(fresh.to_vec()),
-        client_previous: stays.then(|| used.to_vec()),
-        server: nonces.server.clone(),
-    }
+    challenge.into_iter().chain(nonces.client.as_deref()).chain(empty).chain(special.iter().copied())
 }
 
 /// What the server's credentials are in this message.

@@ -68,6 +68,8 @@ pub(crate) struct Step {
     pub(crate) asked_again: u8,
     /// A command was refused before it was sent, so the caller may have others.
     pub(crate) refused_at_once: bool,
+    /// The credential was refused, and made with the nonce that was accepted last.
+    pub(crate) nonce_spent: bool,
     /// Answers to a message that belongs nowhere; they are not kept.
     pub(crate) stray: Vec<super::record::Owed>,
 }
@@ -239,6 +241,12 @@ impl ServerSession {
         }
     }
 
+    /// Whether the message that was handled is refused for a nonce that the last good credential was made with: it is
+    /// that message again, and whoever accepted it may be about to store the session that answers it.
+    pub fn has_spent_nonce(&self) -> bool {
+        self.step.nonce_spent
+    }
+
     /// What the caller has to know or do next.
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some(event) = self.step.events.pop_front() {
@@ -388,6 +396,7 @@ impl ServerSession {
         entropy.copy_from_slice(&input.entropy[..12]);
         let cred = input.message.hdr.cred.as_ref();
         let (verdict, spent) = self.record.client.judge(settings, input.account, cred, &entropy);
+        self.step.nonce_spent = verdict.is_spent;
         self.step.hdr.code = verdict.code;
         self.step.hdr.chal = verdict.chal;
         if verdict.cut_off {

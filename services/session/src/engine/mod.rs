@@ -41,6 +41,9 @@ pub use settings::EngineSettings;
 const ROUNDS_MAX: usize = 6;
 /// How long whoever moved the job first is given to write the session's record too.
 const JOB_MOVED_WAIT: Duration = Duration::from_millis(25);
+/// How often a copy of a message looks for the session that the first is about to store. Where there is none, as its
+/// front-end has died, the device is challenged.
+const COPY_LOOKS: usize = 2;
 /// How long a record is kept of a session that is over, or whose device has not proved itself: only to answer a
 /// repetition, or the credentials that follow the challenge.
 const SHORT_KEEP: Duration = Duration::from_secs(120);
@@ -115,6 +118,8 @@ enum Round {
     Answered(Stepped),
     /// Someone else wrote first: load again.
     LostRace,
+    /// The message's nonce was spent by the same message: load again, its session is about to be there.
+    Copy,
     /// The job is not what the session's plan was made for: load again, and plan anew.
     JobMoved,
 }
@@ -164,11 +169,15 @@ impl Engine {
     /// [`StepError`] when there is no answer; then nothing that the device was not told has happened to it, and it
     /// may send the message again.
     pub async fn step(self: &Arc<Self>, received: Received<'_>) -> Result<Stepped, StepError> {
-        let (mut plan_anew, mut jobs_moved) = (false, 0);
+        let (mut plan_anew, mut jobs_moved, mut copies_seen) = (false, 0, 0);
         for _ in 0..ROUNDS_MAX {
-            match self.round(received, plan_anew).await? {
+            match self.round(received, plan_anew, copies_seen < COPY_LOOKS).await? {
                 Round::Answered(stepped) => return Ok(stepped),
                 Round::LostRace => {}
+                Round::Copy => {
+                    tokio::time::sleep(JOB_MOVED_WAIT).await;
+                    copies_seen += 1;
+                }
                 Round::JobMoved => {
                     // Most likely the same message is being handled elsewhere, and its answer is about to be in the
                     // record. To plan anew beside it would give up an Exec that is on its way.
@@ -182,7 +191,12 @@ impl Engine {
         Err(StepError::Contended)
     }
 
-    async fn round(self: &Arc<Self>, received: Received<'_>, plan_anew: bool) -> Result<Round, StepError> {
+    async fn round(
+        self: &Arc<Self>,
+        received: Received<'_>,
+        plan_anew: bool,
+        awaits_copy: bool,
+    ) -> Result<Round, StepError> {
         let hdr = &received.message.hdr;
         let key = SessionKey {
             tenant: self.tenant.clone(),
@@ -243,6 +257,9 @@ impl Engine {
             let mut body = Vec::with_capacity(REPLY_OCTETS_USUAL);
             session.write_reply(&self.machine, &mut body);
             return Ok(Round::Answered(Stepped { body, result: MessageResult::Repeated }));
+        }
+        if awaits_copy && session.has_spent_nonce() {
+            return Ok(Round::Copy);
         }
         if handled == Handled::Restarted {
             plan = None;
