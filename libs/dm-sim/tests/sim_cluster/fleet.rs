@@ -9,8 +9,9 @@ use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, ServerAuth, auth};
 use dm_sim::{Action, Auth, Chance, Delivery, DeviceIdentity, Head, Link, LinkFaults, SimDevice};
 use service_kit::metrics::MessageResult;
 use session_service::{Engine, Received, StepError, Stepped};
+use sha2::{Digest as _, Sha256};
 use storage::{Device, ErrorKind, Inventory};
-use syncml::Encoding;
+use syncml::{Command, Encoding, StatusCode};
 use tokio::time::Instant;
 
 use crate::{
@@ -25,6 +26,9 @@ pub struct Front {
     pub engine: Arc<Engine>,
     pub gate: Arc<Gate>,
 }
+
+/// So long the last message of a session that is over is answered from memory.
+const REPEAT_WINDOW: Duration = Duration::from_secs(10);
 
 /// What a device hears: an HTTP status and a body, or nothing.
 type Heard = Option<(u16, Vec<u8>)>;
@@ -106,6 +110,11 @@ pub async fn live(sim: Arc<Sim>, device: Arc<Mutex<SimDevice>>, number: u32) {
             Action::Post { content_type, body, .. } => {
                 let encoding = Encoding::of(Some(content_type), &body).unwrap();
                 let heard = post(&sim, &mut link, &mut chance, encoding, &body).await;
+                let (status, body) =
+                    heard.as_ref().map_or((0, &[][..]), |(status, body)| (*status, &body[..]));
+                let digest = u32::from_be_bytes(Sha256::digest(body)[..4].try_into().unwrap());
+                lock(&sim.world)
+                    .note(&format!("#{number} hears {status}: {} octets, {digest:08x}", body.len()));
                 let now = now(sim.begun);
                 match heard {
                     Some((status, body)) => own().handle_reply(now, status, None, &body),
@@ -144,6 +153,22 @@ fn check(sim: &Sim, device: &SimDevice) {
     }
 }
 
+/// A message whose digest was taken.
+fn note_accepted(sim: &Sim, encoding: Encoding, body: &[u8], stepped: &Stepped) {
+    let Ok(asked) = syncml::decode(encoding, body, &Default::default()) else { return };
+    let Ok(answer) = syncml::decode(encoding, &stepped.body, &Default::default()) else { return };
+    let Some(cred) = &asked.hdr.cred else { return };
+    let type_ = cred.meta.as_ref().and_then(|meta| meta.type_.as_deref());
+    let is_taken = answer.body.commands.iter().any(|command| {
+        matches!(command, Command::Status(status)
+            if status.cmd == "SyncHdr" && status.data == StatusCode::AUTHENTICATION_ACCEPTED)
+    });
+    if is_taken && type_.and_then(Scheme::parse) == Some(Scheme::Md5) {
+        let (device, session) = (&asked.hdr.source.loc_uri, &asked.hdr.session_id);
+        lock(&sim.world).accept(device, &cred.data, session, &stepped.body);
+    }
+}
+
 async fn post(
     sim: &Arc<Sim>,
     link: &mut Link,
@@ -152,7 +177,7 @@ async fn post(
     body: &[u8],
 ) -> Heard {
     let mut heard = None;
-    let mut answered: Option<(Stepped, u64)> = None;
+    let mut answered: Option<(Stepped, u64, Instant)> = None;
     for Delivery { body: arrives, is_heard } in link.send(body) {
         let front = {
             let fronts = sim.fronts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,13 +187,16 @@ async fn post(
         // Nobody listens there now.
         let Some(front) = front else { continue };
         let losses = lock(&sim.world).session_losses;
+        let at = Instant::now();
         let reply = if chance.hits(0.2) && !is_heard {
             // It stays on its way while others overtake it, or is worked on at the same time.
             let (sim, front) = (Arc::clone(sim), front.clone());
             let wait = Duration::from_millis(chance.below(3000));
             tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                let _ = step(&sim, &front, encoding, &arrives).await;
+                if let Ok(Some(stepped)) = step(&sim, &front, encoding, &arrives).await {
+                    note_accepted(&sim, encoding, &arrives, &stepped);
+                }
             });
             continue;
         } else {
@@ -181,8 +209,9 @@ async fn post(
             continue;
         };
         if arrives == body {
-            if let Some((first, at)) = &answered
-                && *at == losses
+            if let Some((first, before, since)) = &answered
+                && since.elapsed() < REPEAT_WINDOW
+                && *before == losses
                 && lock(&sim.world).session_losses == losses
                 && first.body != stepped.body
             {
@@ -201,10 +230,14 @@ async fn post(
                 );
                 lock(&sim.world).breach(wrong);
             }
-            if stepped.result != MessageResult::Malformed && answered.is_none() {
-                answered = Some((stepped.clone(), losses));
+            // What came from memory at first is from before, so nobody here knows for how long it is kept; and what came late
+            // or after the end is answered by where the session is then.
+            let is_first = !matches!(stepped.result, MessageResult::Malformed | MessageResult::Repeated);
+            if is_first && answered.is_none() {
+                answered = Some((stepped.clone(), losses, at));
             }
         }
+        note_accepted(sim, encoding, &arrives, stepped);
         if is_heard {
             heard = Some((200, stepped.body.clone()));
         }

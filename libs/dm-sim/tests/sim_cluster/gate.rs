@@ -21,6 +21,8 @@ pub struct Rates {
     pub lost: u64,
     pub crash: u64,
     pub freeze: u64,
+    /// Conditional writes that are done later than their callers wait.
+    pub late: u64,
     pub latency_ms: u64,
 }
 
@@ -73,6 +75,26 @@ impl Gate {
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Chance) -> T) -> T {
         draw(&mut self.chance.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn world(&self) -> &Shared {
+        &self.world
+    }
+
+    /// A number below `bound`, 0 below 1.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.draw(|chance| chance.below(bound.max(1)))
+    }
+
+    /// A conditional write takes longer than its caller waits.
+    pub fn is_late(&self) -> bool {
+        let is_late = self.below(1000) < self.rates.late;
+        is_late && !self.is_fair.load(Ordering::SeqCst)
+    }
+
+    /// A number that nobody else draws.
+    pub fn number(&self) -> u64 {
+        self.draw(Chance::draw)
     }
 
     pub fn fill(&self, octets: &mut [u8]) {
@@ -139,12 +161,22 @@ impl Gate {
         }
     }
 
-    /// One call of a store.
+    /// One call of a store that is the world's own.
     pub async fn call<T>(
         &self,
         operation: &'static str,
         writes: bool,
         call: impl FnOnce(&mut World) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.pass(operation, writes, async { call(&mut lock(&self.world)) }).await
+    }
+
+    /// One call of a server, which answers at once.
+    pub async fn pass<T>(
+        &self,
+        operation: &'static str,
+        writes: bool,
+        call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let latency = |gate: &Self| {
             Duration::from_micros(gate.draw(|chance| 100 + chance.below(gate.rates.latency_ms * 1000)))
@@ -159,16 +191,11 @@ impl Gate {
             _ => {}
         }
         self.travel(Duration::ZERO).await;
-        let done = {
-            let mut world = lock(&self.world);
-            let done = call(&mut world);
-            if writes {
-                let outcome =
-                    done.as_ref().err().map_or("done".to_owned(), |error| format!("{:?}", error.kind));
-                world.note(&format!("{}: {operation}: {outcome}", self.name));
-            }
-            done
-        };
+        let done = call.await;
+        if writes {
+            let outcome = done.as_ref().err().map_or("done".to_owned(), |error| format!("{:?}", error.kind));
+            lock(&self.world).note(&format!("{}: {operation}: {outcome}", self.name));
+        }
         match fate {
             Fate::DiesAfter => self.die(),
             Fate::Lost if writes => {

@@ -1,15 +1,24 @@
-//! The whole cluster in one thread under a fake clock: front-ends, campaign processes, devices and stores, with lost, late
-//! and repeated messages, processes that die or stand still at any call of a store, calls refused or done and reported
-//! lost, sessions lost, and campaigns that move between processes. After every change of anything the promises are
-//! checked. Then the faults stop, and all work must end.
+//! The whole cluster in one thread under a fake clock: session engines, campaign services with the workers that carry jobs
+//! and events, and devices, over the cluster's own stores on servers in memory. Messages are lost, late and repeated;
+//! processes die or stand still at any call of a server; calls are refused, or done and reported lost; Redis is emptied;
+//! groups of consumers are balanced anew before their members know, and read again what they had committed; operators
+//! interfere. After every change of anything the promises are checked. Then the faults stop, and all work must end.
 //!
-//! All chance comes from one seed. A seed that fails is printed; `SEED=7 cargo test -p dm-sim --test sim_cluster` replays
-//! it with its whole history, `SEEDS=1000..5000` runs others.
+//! All chance comes from one seed. A seed that fails is printed with the end of its history, and replays:
+//!
+//! ```text
+//! SEED=7 cargo test --release -p dm-sim --test sim_cluster promises -- --nocapture     with its whole history
+//! SEEDS=1000..5000 cargo test --release -p dm-sim --test sim_cluster                   others
+//! ```
+//!
+//! `deploy/dev/test simulate` runs `FLOTILLA_SIM_SEEDS` of them.
 
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs, reason = "these are tests, helpers and all")]
 
 mod fleet;
 mod gate;
+mod late;
+mod ports;
 mod processes;
 mod stores;
 mod world;
@@ -26,22 +35,23 @@ use std::{
 
 use campaign::{CampaignId, Definition};
 use campaign_service::CampaignService;
+use dm_protocol::DevId;
 use dm_sim::{Chance, FaultPlan, Mix, Setup, SimDevice, Timing};
 use sha2::{Digest as _, Sha256};
-use storage::{ArtifactMeta, Revision, Versioned};
+use storage::{
+    ArtifactMeta, JobStore as _, Revision, TenantId, Versioned,
+    seal::{KeyId, KeyRing},
+};
 use tokio::time::Instant;
 
 use crate::{
     fleet::Front,
     gate::{Rates, Shared, lock},
-    processes::Assigned,
-    world::World,
+    world::{Servers, World},
 };
 
-/// Seeds of an ordinary run.
-// TODO: thousands, once seed 4 ends: there a first message of MD5 is accepted again, by the nonce before the last, after an
-// older first message of its session came late; and its campaign then stands still. Settled when both are understood.
-const SEEDS: Range<u64> = 5..12;
+/// Seeds of an ordinary run, which may be one without optimisation.
+const SEEDS: Range<u64> = 0..4;
 /// How long the faults last.
 const ROUGH: Duration = Duration::from_secs(150);
 /// All work has ended so long after them.
@@ -54,13 +64,13 @@ pub struct Sim {
     pub world: Shared,
     pub is_fair: Arc<AtomicBool>,
     pub rates: Rates,
-    pub assigned: Arc<Assigned>,
+    pub servers: Arc<Servers>,
+    pub keys: KeyRing,
     pub fronts: Mutex<Vec<Option<Front>>>,
     pub workers: Mutex<BTreeMap<usize, CampaignService>>,
 }
 
-fn world(begun: Instant, seed: u64, setup: &Arc<Setup>, devices: u32) -> World {
-    let mut chance = Chance::new(seed, 0, "world");
+fn world(begun: Instant, setup: &Arc<Setup>, devices: u32) -> World {
     let content: Vec<u8> = (0..3000_u32).map(|at| at as u8).collect();
     let meta = ArtifactMeta {
         digest: Sha256::digest(&content).into(),
@@ -70,22 +80,16 @@ fn world(begun: Instant, seed: u64, setup: &Arc<Setup>, devices: u32) -> World {
         media_type: "application/octet-stream".into(),
         added: world::now(begun),
     };
-    let late_ms = if chance.hits(0.7) { 1 << chance.below(14) } else { 0 };
     let mut world = World {
         begun,
-        chance,
-        late_ms,
-        parcels: Default::default(),
         sessions: BTreeMap::new(),
         session_revision: 0,
         session_losses: 0,
         devices: Vec::new(),
         ordinals: BTreeMap::new(),
-        nonces_seen: Default::default(),
+        accepted: BTreeMap::new(),
         pages: BTreeMap::new(),
         heads: BTreeMap::new(),
-        jobs: BTreeMap::new(),
-        attempts: BTreeMap::new(),
         ledgers: BTreeMap::new(),
         campaigns: Vec::new(),
         campaign_keys: BTreeMap::new(),
@@ -107,13 +111,17 @@ fn world(begun: Instant, seed: u64, setup: &Arc<Setup>, devices: u32) -> World {
 fn definition(chance: &mut Chance, in_flight_max: u64) -> Definition {
     let waves = ["", "waves = [{percent = 20}, {percent = 60}, {}]\n", "waves = [{percent = 50}, {}]\n"]
         [chance.below(3) as usize];
+    let retries =
+        [("transient", 3), ("needs-user", 2), ("device-fault", 2), ("refused", 2), ("exec-lost", 5)];
+    let retry = |(class, attempts): &(&str, u8)| {
+        format!("[retry.{class}]\nattempts_max = {attempts}\ndelay = '1s'\ndelay_max = '10s'\n")
+    };
+    let retry: String = retries.iter().chain(&[("timed-out", 2)]).map(retry).collect();
     let text = format!(
         "name = 'sim'\nartifact = {{ name = 'fw' }}\nin_flight_max = {in_flight_max}\n{waves}\
         [failure_gate]\nfailure_max_percent = 100\nsilence_max_percent = 100\n\
         [timers]\nwait = '120s'\nsession = '120s'\ndownload = '60s'\ninstall = '60s'\nreport = '60s'\n\
-        [retry.transient]\nattempts_max = 3\ndelay = '1s'\ndelay_max = '10s'\n\
-        [retry.exec-lost]\nattempts_max = 5\ndelay = '1s'\ndelay_max = '10s'\n\
-        [retry.timed-out]\nattempts_max = 2\ndelay = '1s'\ndelay_max = '10s'\n"
+        {retry}"
     );
     Definition::parse_toml(&text).unwrap()
 }
@@ -145,15 +153,17 @@ async fn simulate(seed: u64) -> (Vec<String>, Vec<String>) {
         lost: chance.below(30),
         crash: chance.below(8),
         freeze: chance.below(4),
+        late: chance.below(40),
         latency_ms: 1 << chance.below(7),
     };
     let sim = Arc::new(Sim {
         seed,
         begun,
-        world: Arc::new(Mutex::new(world(begun, seed, &setup, devices))),
+        world: Arc::new(Mutex::new(world(begun, &setup, devices))),
         is_fair: Arc::default(),
         rates,
-        assigned: Arc::default(),
+        servers: Servers::new(2),
+        keys: KeyRing::from_keys(&[(KeyId(1), [7; 32])]).unwrap(),
         fronts: Mutex::new(vec![None; 2]),
         workers: Mutex::default(),
     });
@@ -162,7 +172,6 @@ async fn simulate(seed: u64) -> (Vec<String>, Vec<String>) {
         tokio::spawn(processes::front(Arc::clone(&sim), number));
         tokio::spawn(processes::worker(Arc::clone(&sim), number));
     }
-    tokio::spawn(processes::carry(Arc::clone(&sim)));
     tokio::spawn(processes::trouble(Arc::clone(&sim)));
     let fleet: Vec<Arc<Mutex<SimDevice>>> = (0..devices)
         .map(|number| Arc::new(Mutex::new(SimDevice::new(Arc::clone(&setup), number, world::now(begun)))))
@@ -235,8 +244,18 @@ async fn finish(sim: &Arc<Sim>) {
         if verification.counts.ended() != verification.members {
             world.breach(format!("{id}: {:?}", verification.counts));
         }
-        if !world.parcels.is_empty() {
-            world.note("parcels are still on their way");
+    }
+    let put_aside = sim.servers.topics.put_aside_reasons();
+    if !put_aside.is_empty() {
+        lock(&sim.world).breach(format!("messages were put aside: {put_aside:?}"));
+    }
+    // What was still on its way has long arrived then.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let ids: Vec<DevId> = lock(&sim.world).devices.iter().map(|device| device.value.id.clone()).collect();
+    for id in ids {
+        let open = sim.servers.observer.pending(&TenantId::default(), &id).await.unwrap();
+        if !open.is_empty() {
+            lock(&sim.world).breach(format!("{id} has jobs after the end: {open:?}"));
         }
     }
 }
@@ -254,7 +273,6 @@ fn seeds() -> Range<u64> {
 
 /// Runs seeds on all cores; the first that breaks a promise is told with its history.
 #[test]
-#[ignore = "seed 4 is not settled: see SEEDS"]
 fn the_promises_hold_whatever_is_lost_repeated_or_killed() {
     let seeds = seeds();
     let is_single = seeds.end - seeds.start == 1;
@@ -293,7 +311,6 @@ fn the_promises_hold_whatever_is_lost_repeated_or_killed() {
 }
 
 #[test]
-#[ignore = "seconds a seed without optimisation: run it by hand"]
 fn a_seed_runs_the_same_twice() {
     for seed in [5, 6] {
         let (first, second) = (run(seed).0, run(seed).0);

@@ -1,66 +1,77 @@
 //! The processes: they start, die, come back, and are told what they own.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use campaign::{CampaignId, Definition};
+use campaign::Definition;
 use campaign_service::{CampaignService, Process};
 use dm_sim::Chance;
 use service_kit::{Metrics, Settings, metrics::SessionMetrics};
 use session_service::{Engine, EngineSettings};
-use storage::{Ownership, OwnsNone, Stores, TenantId};
-use tokio::sync::Notify;
+use storage::{Ownership, OwnsNone, StoreError, Stores, TenantId};
+use storage_cluster::{
+    ClusterJobs, ClusterTriggers, EventsWorker, JobsWorker, Ports, devices::CachedDevices, topics::Topic,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Sim,
     fleet::Front,
     gate::{Gate, lock},
+    ports::{Gated, GatedConsumer},
     stores::View,
     world::now,
 };
 
-/// Which workers believe that they own the campaigns: mostly one, at times two or none.
-#[derive(Default)]
-pub struct Assigned {
-    owners: Mutex<BTreeSet<usize>>,
-    changed: Notify,
-}
-
-impl Assigned {
-    fn assign(&self, owners: impl IntoIterator<Item = usize>) {
-        *self.owners.lock().unwrap_or_else(PoisonError::into_inner) = owners.into_iter().collect();
-        self.changed.notify_waiters();
-    }
-}
-
-struct Share(Arc<Assigned>, usize);
-
-#[async_trait]
-impl Ownership for Share {
-    fn owns(&self, _: &TenantId, _: CampaignId) -> bool {
-        self.0.owners.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.1)
-    }
-
-    async fn changed(&self) {
-        self.0.changed.notified().await;
-    }
-}
+/// The group of each topic's consumers.
+const GROUP: &str = "workers";
 
 fn gate(sim: &Sim, name: String, life: u64) -> Arc<Gate> {
     let chance = Chance::new(sim.seed, life, &name);
     Gate::new(format!("{name}.{life}"), &sim.world, chance, sim.rates, &sim.is_fair)
 }
 
-fn stores(gate: &Arc<Gate>) -> Stores {
-    Stores::of(View(Arc::clone(gate)))
+/// The job store of one process.
+fn jobs(sim: &Sim, gate: &Arc<Gate>) -> ClusterJobs {
+    let ports = Arc::new(Gated { gate: Arc::clone(gate), servers: Arc::clone(&sim.servers) });
+    let draw = Arc::clone(gate);
+    ClusterJobs::new(Ports {
+        rows: ports.clone(),
+        blocks: ports.clone(),
+        topics: ports.clone(),
+        marks: ports,
+        draw: Arc::new(move || draw.number()),
+    })
 }
 
-fn service(sim: &Sim, gate: &Arc<Gate>, ownership: Arc<dyn Ownership>) -> CampaignService {
+/// The stores of one process, composed as the binary does.
+fn stores(sim: &Sim, gate: &Arc<Gate>, jobs: &ClusterJobs) -> Stores {
+    let view = Arc::new(View(Arc::clone(gate)));
+    let ports = Arc::new(Gated { gate: Arc::clone(gate), servers: Arc::clone(&sim.servers) });
+    // The row says when a device was seen to within this, so it is written now and then.
+    let seen_grain = Duration::from_secs(120);
+    let nobody = Arc::new(|| Err(StoreError::unavailable("join", "nobody sends triggers here")));
+    Stores {
+        sessions: view.clone(),
+        devices: Arc::new(CachedDevices::new(view.clone(), ports.clone(), sim.keys.clone(), seen_grain)),
+        snapshots: view.clone(),
+        jobs: Arc::new(jobs.clone()),
+        campaigns: view.clone(),
+        starts: view.clone(),
+        requests: view.clone(),
+        artifacts: view,
+        triggers: Arc::new(ClusterTriggers::new(ports, nobody)),
+    }
+}
+
+fn service(
+    sim: &Sim,
+    gate: &Arc<Gate>,
+    jobs: &ClusterJobs,
+    ownership: Arc<dyn Ownership>,
+) -> CampaignService {
     let begun = sim.begun;
     let entropy = Arc::clone(gate);
     let process = Process {
@@ -68,12 +79,16 @@ fn service(sim: &Sim, gate: &Arc<Gate>, ownership: Arc<dyn Ownership>) -> Campai
         clock: Arc::new(move || now(begun)),
         entropy: Arc::new(move |octets| entropy.fill(octets)),
     };
-    CampaignService::in_process(stores(gate), TenantId::default(), process)
+    CampaignService::in_process(stores(sim, gate, jobs), TenantId::default(), process)
 }
 
 /// A service that owns nothing and answers operators.
 pub fn admin(sim: &Sim, name: &str) -> CampaignService {
-    service(sim, &gate(sim, name.into(), 0), Arc::new(OwnsNone))
+    service_of_admin(sim, &gate(sim, name.into(), 0))
+}
+
+fn service_of_admin(sim: &Sim, gate: &Arc<Gate>) -> CampaignService {
+    service(sim, gate, &jobs(sim, gate), Arc::new(OwnsNone))
 }
 
 async fn rest(sim: &Sim, chance: &mut Chance, name: &str) {
@@ -93,7 +108,7 @@ pub async fn front(sim: Arc<Sim>, number: usize) {
         let entropy = Arc::clone(&gate);
         let engine = Engine::with_entropy(
             &EngineSettings::new(&settings, "http://sim"),
-            stores(&gate),
+            stores(&sim, &gate, &jobs(&sim, &gate)),
             metrics,
             Arc::new(move |octets| {
                 entropy.fill(octets);
@@ -108,62 +123,60 @@ pub async fn front(sim: Arc<Sim>, number: usize) {
     }
 }
 
-/// A process that works on campaigns: dies and comes back.
+/// A process that works on campaigns and carries jobs and events: dies and comes back.
 pub async fn worker(sim: Arc<Sim>, number: usize) {
     let name = format!("worker{number}");
     let mut chance = Chance::new(sim.seed, number as u64, "worker");
     for life in 0.. {
         let gate = gate(&sim, name.clone(), life);
-        let service = service(&sim, &gate, Arc::new(Share(Arc::clone(&sim.assigned), number)));
+        let jobs = jobs(&sim, &gate);
+        let service = service(&sim, &gate, &jobs, jobs.ownership());
+        let consumer = |topic| {
+            let inner = sim.servers.topics.consumer(topic, GROUP);
+            Box::new(GatedConsumer { gate: Arc::clone(&gate), inner })
+        };
+        let events = EventsWorker::new(jobs.clone(), consumer(Topic::Events));
+        let carrier = JobsWorker::new(jobs.clone(), consumer(Topic::Jobs));
         sim.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, service.clone());
+        let never = CancellationToken::new;
         tokio::select! {
             biased;
             () = gate.death() => {}
-            ended = service.run(CancellationToken::new()) => ended.unwrap(),
+            ended = service.run(never()) => ended.unwrap(),
+            () = events.run(never()) => {}
+            () = carrier.run(never()) => {}
         }
         sim.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         rest(&sim, &mut chance, &name).await;
     }
 }
 
-/// Carries jobs to devices and events to ledgers, late.
-pub async fn carry(sim: Arc<Sim>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        lock(&sim.world).deliver_due();
-    }
-}
-
-/// What happens to a cluster from outside: sessions are lost, campaigns move, processes are killed.
+/// What happens to a cluster from outside: Redis is emptied, groups are balanced anew, processes are killed.
 pub async fn trouble(sim: Arc<Sim>) {
     let mut chance = Chance::new(sim.seed, 0, "trouble");
-    sim.assigned.assign([0]);
     while !sim.is_fair.load(Ordering::SeqCst) {
         tokio::time::sleep(Duration::from_millis(500 + chance.below(12_000))).await;
-        match chance.below(10) {
-            0 => {
-                let mut world = lock(&sim.world);
-                world.note("sessions are lost");
-                world.sessions.clear();
-                world.session_losses += 1;
-            }
-            1 => {
+        let topic = [Topic::Events, Topic::Jobs][chance.below(2) as usize];
+        match chance.below(8) {
+            0 => sim.servers.lose_redis(&mut lock(&sim.world)),
+            1 | 2 => {
                 let fronts = sim.fronts.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(front) = &fronts[chance.below(2) as usize] {
                     front.gate.die();
                 }
             }
-            2 | 3 => move_to(&sim, &[0, 1]),
-            4 => move_to(&sim, &[]),
-            which => move_to(&sim, &[(which % 2) as usize]),
+            3..=5 => {
+                lock(&sim.world).note(&format!("all are put out of the group of {}", topic.name()));
+                sim.servers.topics.expel_all(topic, GROUP);
+            }
+            6 => {
+                lock(&sim.world).note(&format!("what was committed of {} is forgotten", topic.name()));
+                sim.servers.topics.forget_committed(topic, GROUP);
+                sim.servers.topics.expel_all(topic, GROUP);
+            }
+            _ => {}
         }
     }
-    move_to(&sim, &[0]);
-}
-
-fn move_to(sim: &Sim, owners: &[usize]) {
-    lock(&sim.world).note(&format!("campaigns belong to {owners:?}"));
-    sim.assigned.assign(owners.iter().copied());
 }
 
 /// An operator creates a campaign, starts it and interferes, at whichever process answers.
@@ -176,7 +189,7 @@ pub async fn operate(sim: Arc<Sim>, number: usize, definition: Definition) {
         life += 1;
         match workers.get(&(chance.below(3) as usize)) {
             Some(worker) => worker.clone(),
-            None => service(&sim, &gate(&sim, format!("admin{number}"), life), Arc::new(OwnsNone)),
+            None => service_of_admin(&sim, &gate(&sim, format!("admin{number}"), life)),
         }
     };
     // A process that dies over it answers nothing.

@@ -1,24 +1,21 @@
-//! The stores as one process sees them: the world, through the process's gate.
+//! The stores that have no port of their own, as one process sees them: the world, through the process's gate.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use campaign::{CampaignId, Job, JobEvent};
+use campaign::CampaignId;
 use dm_protocol::DevId;
 use dm_tree::{Leaf, TreeDelta};
 use jiff::Timestamp;
 use storage::{
-    ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, JobStore,
-    Release, RequestId, RequestStore, Revision, SessionKey, SessionStore, SnapshotId, SnapshotRef,
-    SnapshotStore, StartStore, Started, StoreError, TenantId, Versioned,
+    ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, RequestId, RequestStore,
+    Revision, SessionKey, SessionStore, SnapshotId, SnapshotRef, SnapshotStore, StartStore, Started,
+    StoreError, TenantId, Versioned,
     merkle::{self, Pages},
 };
 use tokio::{io::AsyncRead, time::Instant};
 
-use crate::{
-    gate::Gate,
-    world::{Parcel, World},
-};
+use crate::{gate::Gate, world::World};
 
 #[derive(Clone)]
 pub struct View(pub Arc<Gate>);
@@ -82,7 +79,6 @@ impl DeviceStore for View {
             if known.revision != expected {
                 return Err(StoreError::conflict("put device"));
             }
-            world.check_nonces(&known.value, device);
             let revision = Revision(expected.0 + 1);
             world.devices[device.ordinal as usize] = Versioned { value: device.clone(), revision };
             Ok(revision)
@@ -169,162 +165,6 @@ impl SnapshotStore for View {
 
     async fn diff(&self, _: &TenantId, _: SnapshotId, _: SnapshotId) -> Result<TreeDelta, StoreError> {
         unreachable!("nobody compares trees")
-    }
-}
-
-fn hold(
-    world: &World,
-    operation: &'static str,
-    campaign: CampaignId,
-    epoch: Epoch,
-) -> Result<(), StoreError> {
-    let held = world.ledgers.get(&campaign.0).is_some_and(|ledger| ledger.epoch == epoch.0);
-    if held { Ok(()) } else { Err(StoreError::conflict(operation)) }
-}
-
-#[async_trait]
-impl JobStore for View {
-    async fn claim(&self, _: &TenantId, campaign: CampaignId) -> Result<Epoch, StoreError> {
-        self.0.call("claim ledger", true, |world| Ok(world.claim(campaign))).await
-    }
-
-    async fn release(
-        &self,
-        _: &TenantId,
-        campaign: CampaignId,
-        epoch: Epoch,
-        releases: &[Release],
-    ) -> Result<usize, StoreError> {
-        let release = |world: &mut World| {
-            hold(world, "release jobs", campaign, epoch)?;
-            let mut new = 0;
-            for release in releases {
-                let key = (campaign.0, release.device.to_string());
-                let (last, _) = world.attempts.entry(key).or_default();
-                if release.job.attempt <= *last {
-                    continue;
-                }
-                *last = release.job.attempt;
-                new += 1;
-                world.append(campaign, release.event.clone());
-                world.post(Parcel::Job(release.clone()));
-            }
-            Ok(new)
-        };
-        self.0.call("release jobs", true, release).await
-    }
-
-    async fn pending(&self, _: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError> {
-        let pending = |world: &mut World| Ok(world.jobs.get(device.as_str()).cloned().unwrap_or_default());
-        self.0.call("load pending jobs", false, pending).await
-    }
-
-    async fn update(
-        &self,
-        _: &TenantId,
-        device: &DevId,
-        campaign: CampaignId,
-        expected: Revision,
-        job: Option<&Job>,
-        events: &[JobEvent],
-    ) -> Result<Option<Revision>, StoreError> {
-        let update = |world: &mut World| {
-            let jobs = world.jobs.entry(device.to_string()).or_default();
-            let known = jobs
-                .iter()
-                .position(|known| known.value.campaign == campaign && known.revision == expected)
-                .ok_or_else(|| StoreError::conflict("update job"))?;
-            let revision = Revision(expected.0 + 1);
-            match job {
-                Some(job) => jobs[known] = Versioned { value: job.clone(), revision },
-                None => drop(jobs.remove(known)),
-            }
-            for event in events {
-                world.post(Parcel::Event(campaign, device.to_string(), event.clone()));
-            }
-            Ok(job.map(|_| revision))
-        };
-        self.0.call("update job", true, update).await
-    }
-
-    async fn end_missing(
-        &self,
-        _: &TenantId,
-        device: &DevId,
-        campaign: CampaignId,
-        epoch: Epoch,
-        attempt: u16,
-        events: &[JobEvent],
-    ) -> Result<(), StoreError> {
-        let end = |world: &mut World| {
-            hold(world, "end a missing job", campaign, epoch)?;
-            let key = device.to_string();
-            let is_there =
-                |job: &Versioned<Job>| job.value.campaign == campaign && job.value.attempt == attempt;
-            let (released, arrived) = world.attempts.entry((campaign.0, key.clone())).or_default();
-            // A job that came and went has said so, and its events are on their way.
-            if *arrived >= attempt || world.jobs.get(&key).is_some_and(|jobs| jobs.iter().any(is_there)) {
-                return Err(StoreError::conflict("end a missing job"));
-            }
-            (*released, *arrived) = ((*released).max(attempt), (*arrived).max(attempt));
-            for event in events {
-                world.append(campaign, event.clone());
-            }
-            Ok(())
-        };
-        self.0.call("end a missing job", true, end).await
-    }
-
-    async fn append(
-        &self,
-        _: &TenantId,
-        campaign: CampaignId,
-        epoch: Epoch,
-        events: &[JobEvent],
-    ) -> Result<(), StoreError> {
-        let append = |world: &mut World| {
-            hold(world, "append events", campaign, epoch)?;
-            events.iter().for_each(|event| world.append(campaign, event.clone()));
-            Ok(())
-        };
-        self.0.call("append events", true, append).await
-    }
-
-    async fn events(
-        &self,
-        _: &TenantId,
-        campaign: CampaignId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, JobEvent)>, StoreError> {
-        let events = |world: &mut World| {
-            let Some(ledger) = world.ledgers.get(&campaign.0) else { return Ok(Vec::new()) };
-            let events = ledger.events.iter().enumerate().skip(from as usize).take(limit);
-            Ok(events.map(|(at, event)| (at as u64 + 1, event.clone())).collect())
-        };
-        self.0.call("read events", false, events).await
-    }
-
-    async fn device_events(
-        &self,
-        _: &TenantId,
-        _: &DevId,
-        _: usize,
-    ) -> Result<Vec<(CampaignId, JobEvent)>, StoreError> {
-        unreachable!("nobody explains")
-    }
-
-    async fn wait_events(&self, _: &TenantId, campaign: CampaignId, from: u64) -> Result<(), StoreError> {
-        for _ in 0..20 {
-            let has_more = |world: &mut World| {
-                Ok(world.ledgers.get(&campaign.0).is_some_and(|ledger| ledger.events.len() as u64 > from))
-            };
-            if self.0.call("wait for events", false, has_more).await? {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        Ok(())
     }
 }
 
@@ -508,17 +348,5 @@ impl ArtifactStore for View {
             Ok(world.artifact.1.iter().skip(offset as usize).take(len).copied().collect())
         };
         self.0.call("read artifact", false, read).await
-    }
-}
-
-/// The devices of this simulation come by themselves.
-#[async_trait]
-impl storage::TriggerStore for View {
-    async fn ask(&self, _: &[storage::Trigger]) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn consume(&self) -> Result<Box<dyn storage::TriggerConsumer>, StoreError> {
-        unreachable!("nobody triggers")
     }
 }

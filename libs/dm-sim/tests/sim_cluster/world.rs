@@ -1,38 +1,96 @@
 //! Everything that outlives a process, and the promises, checked whenever something of it changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
-use campaign::{Campaign, CampaignId, Job, JobEvent, StoredState, decode_members, history::History};
-use dm_sim::Chance;
+use campaign::{Campaign, CampaignId, JobEvent, StoredState, decode_members, history::History};
 use jiff::Timestamp;
 use storage::{
-    ArtifactMeta, CampaignRecord, Device, Epoch, Release, RequestId, Revision, SnapshotId, SnapshotRef,
-    Started, Versioned,
+    ArtifactMeta, CampaignRecord, Device, JobStore as _, RequestId, Revision, SnapshotId, SnapshotRef,
+    Started, TenantId, Versioned,
+};
+use storage_cluster::{
+    ClusterJobs, Ports,
+    testing::{MemoryBlocks, MemoryHotDevices, MemoryMarks, MemoryRows, MemoryTopics},
 };
 use tokio::time::Instant;
 
-/// A job's way to its device, or an event's to its ledger.
-pub enum Parcel {
-    Job(Release),
-    Event(CampaignId, String, JobEvent),
+use crate::{
+    gate::{Shared, lock},
+    late::Late,
+};
+
+/// What the servers of the cluster hold whose ports have a form in memory.
+pub struct Servers {
+    pub rows: Arc<MemoryRows>,
+    pub blocks: Arc<MemoryBlocks>,
+    pub topics: MemoryTopics,
+    pub marks: Arc<MemoryMarks>,
+    pub hot: MemoryHotDevices,
+    /// Conditional writes on their way, after their callers were told that nobody knows.
+    pub late: Mutex<BTreeMap<u64, Late>>,
+    /// The job store of somebody whom no fault reaches.
+    pub observer: ClusterJobs,
+}
+
+impl Servers {
+    pub fn new(partitions: u32) -> Arc<Self> {
+        let (rows, blocks, marks) = (Arc::<MemoryRows>::default(), Arc::default(), Arc::default());
+        let topics = MemoryTopics::new(partitions);
+        let observer = ClusterJobs::new(Ports {
+            rows: rows.clone(),
+            blocks: Arc::clone(&blocks) as Arc<_>,
+            topics: Arc::new(topics.clone()),
+            marks: Arc::clone(&marks) as Arc<_>,
+            draw: Arc::new(|| 0),
+        });
+        Arc::new(Self {
+            rows,
+            blocks,
+            topics,
+            marks,
+            hot: MemoryHotDevices::default(),
+            late: Mutex::default(),
+            observer,
+        })
+    }
+
+    /// Takes in what is new in a ledger, and judges it.
+    pub async fn judge(&self, world: &Shared, campaign: CampaignId) {
+        let known = lock(world).ledgers.entry(campaign.0).or_default().events;
+        match self.observer.events(&TenantId::default(), campaign, known, usize::MAX).await {
+            Ok(events) => {
+                let mut world = lock(world);
+                events.iter().for_each(|(_, event)| world.append(campaign, event));
+            }
+            Err(error) => lock(world).breach(format!("{campaign}: its ledger cannot be read: {error}")),
+        }
+    }
+
+    /// Redis comes back with nothing in it.
+    pub fn lose_redis(&self, world: &mut World) {
+        world.note("redis is emptied");
+        world.sessions.clear();
+        world.session_losses += 1;
+        self.marks.clear();
+        self.hot.clear();
+    }
 }
 
 #[derive(Default)]
 pub struct Ledger {
-    pub epoch: u64,
-    pub events: Vec<JobEvent>,
+    /// How many were judged.
+    pub events: u64,
     pub checks: Option<(History, Campaign)>,
 }
 
+/// A digest that was accepted: in which session, and how it was answered.
+type Accepted = (String, Vec<u8>);
+
 pub struct World {
     pub begun: Instant,
-    pub chance: Chance,
-    /// Parcels take up to so long; 0: they are there at once.
-    pub late_ms: u64,
-    pub parcels: VecDeque<(Instant, Parcel)>,
     pub sessions: BTreeMap<(String, String), (Revision, Vec<u8>, Instant)>,
     /// Revisions of sessions are never used twice, whatever was lost.
     pub session_revision: u64,
@@ -40,12 +98,10 @@ pub struct World {
     pub session_losses: u64,
     pub devices: Vec<Versioned<Device>>,
     pub ordinals: BTreeMap<String, u32>,
-    pub nonces_seen: BTreeSet<(u32, Vec<u8>)>,
+    /// By device and digest.
+    pub accepted: BTreeMap<(String, String), Accepted>,
     pub pages: BTreeMap<SnapshotId, Vec<u8>>,
     pub heads: BTreeMap<String, Vec<SnapshotRef>>,
-    pub jobs: BTreeMap<String, Vec<Versioned<Job>>>,
-    /// By campaign and device: the last attempt released, and the last that came to the device's row.
-    pub attempts: BTreeMap<(u64, String), (u16, u16)>,
     pub ledgers: BTreeMap<u64, Ledger>,
     pub campaigns: Vec<Versioned<CampaignRecord>>,
     pub campaign_keys: BTreeMap<String, CampaignId>,
@@ -72,65 +128,19 @@ impl World {
         self.broken.push(what);
     }
 
-    pub fn post(&mut self, parcel: Parcel) {
-        if self.late_ms == 0 {
-            return self.deliver(parcel);
-        }
-        let mut at = Instant::now() + Duration::from_millis(self.chance.below(self.late_ms));
-        // Of one device nothing overtakes what was sent before it.
-        let of = parcel.device().to_owned();
-        if let Some((before, _)) = self.parcels.iter().rev().find(|(_, before)| before.device() == of) {
-            at = at.max(*before);
-        }
-        self.parcels.push_back((at, parcel));
-    }
-
-    /// Delivers what is due.
-    pub fn deliver_due(&mut self) {
-        let now = Instant::now();
-        let (mut due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.parcels).into_iter().partition(|(at, _)| *at <= now);
-        self.parcels = later.into();
-        due.sort_by_key(|(at, _)| *at);
-        for (_, parcel) in due {
-            self.deliver(parcel);
-        }
-    }
-
-    fn deliver(&mut self, parcel: Parcel) {
-        match parcel {
-            Parcel::Job(release) => self.deliver_job(&release),
-            Parcel::Event(campaign, _, event) => self.append(campaign, event),
-        }
-    }
-
-    fn deliver_job(&mut self, release: &Release) {
-        let device = release.device.as_str().to_owned();
-        let key = (release.job.campaign.0, device.clone());
-        let (_, arrived) = self.attempts.entry(key).or_default();
-        if release.job.attempt <= *arrived {
-            return;
-        }
-        *arrived = release.job.attempt;
-        let jobs = self.jobs.entry(device).or_default();
-        jobs.retain(|job| job.value.campaign != release.job.campaign);
-        let revision = Revision(u64::from(release.job.attempt) << 32);
-        jobs.push(Versioned { value: release.job.clone(), revision });
-    }
-
-    /// The end of every event's way: the ledger, and the promises about it.
-    pub fn append(&mut self, campaign: CampaignId, event: JobEvent) {
+    /// The next event of a ledger, and the promises about it.
+    fn append(&mut self, campaign: CampaignId, event: &JobEvent) {
         self.note(&format!("{campaign} #{}/{}: {:?}", event.ordinal, event.attempt, event.kind));
         let ledger = self.ledgers.entry(campaign.0).or_default();
         let mut wrong = Vec::new();
         if let Some((history, fold)) = &mut ledger.checks {
             let told = history.violations().len();
-            history.take_event(&event);
+            history.take_event(event);
             wrong.extend(history.violations()[told..].iter().map(|wrong| format!("{campaign}: {wrong}")));
             let over = fold.members_from(0).filter(|(_, status)| status.is_last()).map(|(it, _)| it);
             let over: Vec<u32> = over.collect();
             let members = fold.counts().members();
-            fold.fold(&event);
+            fold.fold(event);
             if fold.counts().members() != members {
                 wrong
                     .push(format!("{campaign}: states add up to {}, not {members}", fold.counts().members()));
@@ -141,7 +151,7 @@ impl World {
             let back = over.iter().filter(|&&it| !fold.status(it).is_some_and(campaign::Status::is_last));
             wrong.extend(back.map(|it| format!("{campaign}: #{it} left its last state")));
         }
-        ledger.events.push(event);
+        ledger.events += 1;
         for wrong in wrong {
             self.breach(wrong);
         }
@@ -172,34 +182,17 @@ impl World {
         ledger.checks = Some((history, fold));
     }
 
-    /// A device's account was written: a nonce that was in use before never comes back.
-    pub fn check_nonces(&mut self, before: &Device, after: &Device) {
-        let (old, new) = (&before.account.nonces.client, &after.account.nonces.client);
-        if old == new {
-            return;
-        }
-        if let Some(nonce) = old {
-            self.nonces_seen.insert((before.ordinal, nonce.clone()));
-        }
-        if let Some(nonce) = new
-            && self.nonces_seen.contains(&(after.ordinal, nonce.clone()))
-        {
-            self.breach(format!("#{}: a nonce came back", after.ordinal));
-        }
-    }
-
-    pub fn claim(&mut self, campaign: CampaignId) -> Epoch {
-        let ledger = self.ledgers.entry(campaign.0).or_default();
-        ledger.epoch += 1;
-        Epoch(ledger.epoch)
-    }
-}
-
-impl Parcel {
-    fn device(&self) -> &str {
-        match self {
-            Self::Job(release) => release.device.as_str(),
-            Self::Event(_, device, _) => device,
+    /// A digest was accepted: it never is again, but in the same answer to the same message.
+    pub fn accept(&mut self, device: &str, digest: &str, session: &str, answer: &[u8]) {
+        let key = (device.to_owned(), digest.to_owned());
+        let now = (session.to_owned(), answer.to_vec());
+        match self.accepted.get(&key) {
+            None => drop(self.accepted.insert(key, now)),
+            Some(before) if *before == now => {}
+            Some((before, _)) => {
+                let wrong = format!("{device}: a digest of session {before} was accepted again in {session}");
+                self.breach(wrong);
+            }
         }
     }
 }
