@@ -289,7 +289,7 @@ fn the_promises_hold_whatever_is_lost_repeated_or_killed() {
                                 if is_single {
                                     println!("{}", history.join("\n"));
                                 }
-                                (!broken.is_empty()).then(|| (seed, broken, history))
+                                (!broken.is_empty()).then_some((seed, broken, history))
                             }
                             Err(panic) => {
                                 let why = panic.downcast_ref::<String>().cloned().unwrap_or_default();

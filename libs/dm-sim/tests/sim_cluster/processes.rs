@@ -28,8 +28,8 @@ use crate::{
 /// The group of each topic's consumers.
 const GROUP: &str = "workers";
 
-fn gate(sim: &Sim, name: String, life: u64) -> Arc<Gate> {
-    let chance = Chance::new(sim.seed, life, &name);
+fn gate(sim: &Sim, name: &str, life: u64) -> Arc<Gate> {
+    let chance = Chance::new(sim.seed, life, name);
     Gate::new(format!("{name}.{life}"), &sim.world, chance, sim.rates, &sim.is_fair)
 }
 
@@ -84,7 +84,7 @@ fn service(
 
 /// A service that owns nothing and answers operators.
 pub fn admin(sim: &Sim, name: &str) -> CampaignService {
-    service_of_admin(sim, &gate(sim, name.into(), 0))
+    service_of_admin(sim, &gate(sim, name, 0))
 }
 
 fn service_of_admin(sim: &Sim, gate: &Arc<Gate>) -> CampaignService {
@@ -103,7 +103,7 @@ pub async fn front(sim: Arc<Sim>, number: usize) {
     let mut chance = Chance::new(sim.seed, number as u64, "front");
     let settings = Settings::load(None, [], []).unwrap();
     for life in 0.. {
-        let gate = gate(&sim, name.clone(), life);
+        let gate = gate(&sim, &name, life);
         let metrics = SessionMetrics::new(&Metrics::new("sim"));
         let entropy = Arc::clone(&gate);
         let engine = Engine::with_entropy(
@@ -128,7 +128,7 @@ pub async fn worker(sim: Arc<Sim>, number: usize) {
     let name = format!("worker{number}");
     let mut chance = Chance::new(sim.seed, number as u64, "worker");
     for life in 0.. {
-        let gate = gate(&sim, name.clone(), life);
+        let gate = gate(&sim, &name, life);
         let jobs = jobs(&sim, &gate);
         let service = service(&sim, &gate, &jobs, jobs.ownership());
         let consumer = |topic| {
@@ -189,7 +189,7 @@ pub async fn operate(sim: Arc<Sim>, number: usize, definition: Definition) {
         life += 1;
         match workers.get(&(chance.below(3) as usize)) {
             Some(worker) => worker.clone(),
-            None => service_of_admin(&sim, &gate(&sim, format!("admin{number}"), life)),
+            None => service_of_admin(&sim, &gate(&sim, &format!("admin{number}"), life)),
         }
     };
     // A process that dies over it answers nothing.

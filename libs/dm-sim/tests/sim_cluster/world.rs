@@ -89,6 +89,9 @@ pub struct Ledger {
 /// A digest that was accepted: in which session, and how it was answered.
 type Accepted = (String, Vec<u8>);
 
+/// What was asked of a campaign's owner, and the answer once there is one.
+type Asked = (Vec<u8>, Option<Vec<u8>>);
+
 pub struct World {
     pub begun: Instant,
     pub sessions: BTreeMap<(String, String), (Revision, Vec<u8>, Instant)>,
@@ -106,7 +109,7 @@ pub struct World {
     pub campaigns: Vec<Versioned<CampaignRecord>>,
     pub campaign_keys: BTreeMap<String, CampaignId>,
     pub starts: Vec<Started>,
-    pub requests: BTreeMap<(u64, RequestId), (Vec<u8>, Option<Vec<u8>>)>,
+    pub requests: BTreeMap<(u64, RequestId), Asked>,
     pub artifact: (ArtifactMeta, Vec<u8>),
     pub history: Vec<String>,
     pub broken: Vec<String>,
