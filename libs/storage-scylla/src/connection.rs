@@ -14,7 +14,7 @@ use scylla::{
         session::Session,
         session_builder::SessionBuilder,
     },
-    errors::NewSessionError,
+    errors::{DbError, NewSessionError, RequestAttemptError, UseKeyspaceError},
     frame::{Compression, types},
     policies::{
         load_balancing::DefaultPolicy,
@@ -133,7 +133,13 @@ impl Scylla {
         if self.session().get_cluster_state().get_keyspace(keyspace).is_none() {
             return Err(ScyllaError::NoKeyspace(keyspace.to_owned()));
         }
-        self.session().use_keyspace(keyspace, false).await.map_err(|error| unusable(error.into()))
+        self.session().use_keyspace(keyspace, false).await.map_err(|error| match error {
+            // Listed already, and not there yet for the node: someone is making it.
+            UseKeyspaceError::RequestError(RequestAttemptError::DbError(DbError::Invalid, _)) => {
+                ScyllaError::NoKeyspace(keyspace.to_owned())
+            }
+            error => unusable(error.into()),
+        })
     }
 
     /// The keyspace.

@@ -45,13 +45,7 @@ const RECORD: Cql = Cql::write(
 /// [`ScyllaError`]; what was applied before stays, and a second call goes on from there.
 pub async fn apply(settings: &ScyllaSettings) -> Result<(Status, Vec<Migration>), ScyllaError> {
     let scylla = Scylla::connect_without_keyspace(settings).await?;
-    match scylla.use_keyspace().await {
-        Err(ScyllaError::NoKeyspace(_)) => {
-            change(&scylla, &keyspace_cql(settings)).await?;
-            scylla.use_keyspace().await?;
-        }
-        other => other?,
-    }
+    use_or_make_keyspace(&scylla, settings).await?;
     if !status(&scylla).await?.pending.is_empty() {
         for table in BOOTSTRAP {
             change(&scylla, table).await?;
@@ -81,6 +75,20 @@ pub async fn apply(settings: &ScyllaSettings) -> Result<(Status, Vec<Migration>)
 pub async fn drop_keyspace(settings: &ScyllaSettings) -> Result<(), ScyllaError> {
     let scylla = Scylla::connect_without_keyspace(settings).await?;
     change(&scylla, &format!("DROP KEYSPACE IF EXISTS {}", settings.keyspace)).await
+}
+
+/// A node may list a keyspace that another process is making a moment before it can be used: making it again then
+/// waits for that one's end.
+async fn use_or_make_keyspace(scylla: &Scylla, settings: &ScyllaSettings) -> Result<(), ScyllaError> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match scylla.use_keyspace().await {
+            Err(ScyllaError::NoKeyspace(_)) if started.elapsed() < WAIT => {
+                change(scylla, &keyspace_cql(settings)).await?;
+            }
+            other => return other,
+        }
+    }
 }
 
 async fn apply_pending(scylla: &Scylla, owner: &str) -> Result<Vec<Migration>, ScyllaError> {
