@@ -100,6 +100,21 @@ impl Health {
         if reasons.is_empty() { Ok(()) } else { Err(NotReady(reasons)) }
     }
 
+    /// Whether the process answers requests, be it that a server is away: from when its stores were opened until it
+    /// drains. For whoever shares requests out: when a server is away for everyone, "come again later" from here is
+    /// better than no answer from anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] says that it starts, or drains.
+    pub fn serving(&self) -> Result<(), NotReady> {
+        if self.shutdown.is_ready() {
+            return Ok(());
+        }
+        let reason = if self.shutdown.is_draining() { "draining" } else { "starting" };
+        Err(NotReady(vec![reason.to_owned()]))
+    }
+
     /// Tries `connect` until it succeeds, with growing pauses up to `pause_max`; `None` when the end is asked for first.
     /// A failure is logged when it is another one than before, and now and then.
     pub async fn wait_for<T, E, F>(

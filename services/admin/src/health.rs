@@ -10,6 +10,12 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
+/// The process answers, be it that a server is away. For whoever shares requests out.
+pub(crate) async fn serving(State(app): State<App>) -> Result<&'static str, Problem> {
+    let serving = app.services.health.serving();
+    serving.map(|()| "ok\n").map_err(|reason| Problem::unavailable(reason.to_string(), 5))
+}
+
 /// The process takes work, and has what its roles need. Turns false first when it is told to end.
 pub(crate) async fn ready(State(app): State<App>) -> Result<&'static str, Problem> {
     app.services

@@ -56,6 +56,7 @@ pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
         .layer(middleware::from_fn_with_state(token, require_token));
     Router::new()
         .route("/health/livez", get(health::live))
+        .route("/health/servez", get(health::serving))
         .route("/health/readyz", get(health::ready))
         .merge(guarded)
         .layer(middleware::from_fn_with_state(RequestIds::default(), identify))

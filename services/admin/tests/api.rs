@@ -76,6 +76,7 @@ async fn only_health_is_open_without_the_token() {
     let server = Server::start().await;
     for (path, header, status) in [
         ("/health/livez", None, 200),
+        ("/health/servez", None, 200),
         ("/health/readyz", None, 200),
         ("/metrics", None, 401),
         ("/v1/devices", None, 401),

@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use super::Health;
+use super::{Health, NotReady};
 use crate::Metrics;
 
 /// Connections at once: probes and a scraper or two.
@@ -32,13 +32,8 @@ pub struct Page {
 pub fn page(path: &str, health: &Health, metrics: Option<&Metrics>) -> Page {
     let (status, media_type, text) = match (path, metrics) {
         ("/health/livez", _) => (StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
-        ("/health/readyz", _) => match health.ready() {
-            Ok(()) => (StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
-            Err(not_ready) => {
-                let lines = not_ready.reasons().iter().map(|reason| format!("{reason}\n")).collect();
-                (StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", lines)
-            }
-        },
+        ("/health/servez", _) => verdict(health.serving()),
+        ("/health/readyz", _) => verdict(health.ready()),
         ("/metrics", Some(metrics)) => {
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.expose())
         }
@@ -47,8 +42,19 @@ pub fn page(path: &str, health: &Health, metrics: Option<&Metrics>) -> Page {
     Page { status, media_type, text }
 }
 
-/// Answers `GET /health/livez`, `/health/readyz` and, where they are given, `/metrics` on `listener` until `until`
-/// completes.
+fn verdict(verdict: Result<(), NotReady>) -> (StatusCode, &'static str, String) {
+    let (status, text) = match verdict {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(not_ready) => {
+            let lines = not_ready.reasons().iter().map(|reason| format!("{reason}\n")).collect();
+            (StatusCode::SERVICE_UNAVAILABLE, lines)
+        }
+    };
+    (status, "text/plain; charset=utf-8", text)
+}
+
+/// Answers `GET /health/livez`, `/health/servez`, `/health/readyz` and, where they are given, `/metrics` on `listener`
+/// until `until` completes.
 pub async fn serve(listener: &TcpListener, health: &Health, metrics: Option<&Metrics>, until: impl Future) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut until = pin!(until);

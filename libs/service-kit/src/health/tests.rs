@@ -33,6 +33,19 @@ fn readiness_names_what_is_missing_and_liveness_does_not_care() {
     assert_eq!(page("/", &health, Some(&metrics)).status, 404);
 }
 
+#[test]
+fn a_process_serves_while_a_server_is_away_but_not_before_its_start_nor_after_its_end() {
+    let (health, shutdown) = started();
+    health.needs("redis", "session");
+    let serving = || page("/health/servez", &health, None);
+    assert_eq!((serving().status.as_u16(), serving().text.as_str()), (503, "starting\n"));
+    shutdown.set_ready();
+    assert_eq!(page("/health/readyz", &health, None).status, 503);
+    assert_eq!((serving().status.as_u16(), serving().text.as_str()), (200, "ok\n"));
+    shutdown.begin();
+    assert_eq!((serving().status.as_u16(), serving().text.as_str()), (503, "draining\n"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_down_is_tried_again_until_it_is_there() {
     let (health, _) = started();
