@@ -16,6 +16,7 @@ use crate::commands::{
     schema::SchemaArgs,
     secrets::SecretsArgs,
     serve::ServeArgs,
+    snapshot::SnapshotArgs,
     topics::TopicsArgs,
     transfer::{ExportArgs, ImportArgs},
 };
@@ -88,6 +89,8 @@ Examples:
     Campaign(CampaignArgs),
     /// Simulated devices against a server
     Fleet(FleetArgs),
+    /// Look after the stored trees of all devices
+    Snapshot(SnapshotArgs),
     /// The tables of a cluster: make them, and compare them with what this version needs
     Schema(SchemaArgs),
     /// Keys that secrets are sealed with: look, and replace one

@@ -12,8 +12,6 @@ use crate::{
     plan,
 };
 
-/// How long after its start a process begins, where it is due: what a restart is for comes first.
-const AFTER_START: Duration = Duration::from_secs(120);
 /// How long after a failure, or where another process is at it, to look again.
 const AGAIN: Duration = Duration::from_secs(600);
 
@@ -28,7 +26,7 @@ pub async fn run(
 ) {
     let metrics = CollectionMetrics::of(metrics);
     let plan = plan(settings, false);
-    let mut wait = spread(AFTER_START);
+    let mut wait = spread(settings.collect_after_start.value());
     loop {
         tokio::select! {
             biased;

@@ -20,6 +20,9 @@ sections! {
         history_trees_max: Count<1, 100_000> = Count::of(1000),
         /// How often what nobody needs is collected, by one process at a time.
         collect_every: Span<{ 10 * MINUTE }, { 30 * DAY }> = Span::of_ms(DAY),
+        /// A process that finds a collection due at its start waits for half of this to all of it, so that processes that
+        /// start together do not collect together, and that what a restart is for comes first.
+        collect_after_start: Span<0, DAY> = Span::of_ms(2 * MINUTE),
         /// In a cluster, pages of trees that were written later than this long ago are left alone: a front-end may be
         /// about to name them. Half an hour of it is for clocks that differ; more where they may differ more.
         collect_grace: Span<{ 4 * HOUR + 30 * MINUTE }, { 30 * DAY }> = Span::of_ms(6 * HOUR),

@@ -60,6 +60,11 @@ pub enum OpenError {
 }
 
 impl Embedded {
+    /// Whether there is a data directory, of whichever format.
+    pub fn is_at(dir: &Path) -> bool {
+        dir.join("format").exists() || dir.join("engine").exists()
+    }
+
     /// Opens a data directory, or makes one.
     ///
     /// Blocks while what was written last is read back. No more than one process can have it open.

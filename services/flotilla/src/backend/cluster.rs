@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use service_kit::{Health, Shutdown, settings::Role};
-use storage::{KeyRing, Ownership, OwnsNone, StoreError, Stores};
+use service_kit::{Health, Settings, Shutdown, settings::Role};
+use storage::{Collector, KeyRing, Ownership, OwnsNone, StoreError, Stores};
 use storage_cluster::{
     ClusterJobs, ClusterTriggers, EventsWorker, JobsWorker, Ports, devices::CachedDevices, draw_from_system,
     topics::Topic,
@@ -59,6 +59,14 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend
         return Ok(None);
     }
     compose(opening, &keys, redis, &kafka, &scylla).map(Some)
+}
+
+/// Looks after the trees in Scylla. A server that is away is not waited for.
+pub(super) async fn open_collector(settings: &Settings) -> anyhow::Result<Arc<dyn Collector>> {
+    let scylla = servers::scylla(&settings.scylla)?;
+    scylla.check()?;
+    let scylla = Scylla::connect(&scylla).await?;
+    Ok(Arc::new(Snapshots::new(scylla, servers::snapshots(&settings.snapshot))))
 }
 
 fn needs(opening: &Opening<'_>, server: &str) -> bool {

@@ -48,6 +48,14 @@ impl Backend {
     }
 }
 
+/// Only what looks after stored trees, for a command beside the servers.
+pub(crate) async fn open_collector(settings: &Settings) -> anyhow::Result<Arc<dyn Collector>> {
+    match settings.storage.backend {
+        StorageBackend::Embedded => embedded::open_collector(settings).await,
+        StorageBackend::Cluster => cluster::open_collector(settings).await,
+    }
+}
+
 /// Reads the key file again when it changes, so that every process opens what another seals with a new key.
 fn keep_keys_fresh(keys: KeyRing, opening: &Opening<'_>) -> BoxFuture<'static, anyhow::Result<()>> {
     let (period, shutdown) = (opening.settings.secrets.reload_period.value(), opening.shutdown.clone());

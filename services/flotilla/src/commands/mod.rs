@@ -13,6 +13,7 @@ pub(crate) mod ordeal;
 pub(crate) mod schema;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+pub(crate) mod snapshot;
 pub(crate) mod topics;
 pub(crate) mod transfer;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign::run(args),
         Command::Schema(args) => schema::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Secrets(args) => secrets::run(&args),
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
