@@ -20,6 +20,7 @@ mod gate;
 mod late;
 mod ports;
 mod processes;
+mod promises;
 mod stores;
 mod world;
 
@@ -95,6 +96,7 @@ fn world(begun: Instant, setup: &Arc<Setup>, devices: u32) -> World {
         campaign_keys: BTreeMap::new(),
         starts: Vec::new(),
         requests: BTreeMap::new(),
+        committed: BTreeMap::new(),
         artifact: (meta, content),
         history: Vec::new(),
         broken: Vec::new(),
@@ -258,6 +260,7 @@ async fn finish(sim: &Arc<Sim>) {
             lock(&sim.world).breach(format!("{id} has jobs after the end: {open:?}"));
         }
     }
+    sim.servers.judge_histories(&sim.world).await;
 }
 
 fn seeds() -> Range<u64> {

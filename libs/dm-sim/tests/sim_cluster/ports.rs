@@ -234,6 +234,8 @@ impl Publisher for Gated {
 /// A member of a group behind a gate.
 pub struct GatedConsumer {
     pub gate: Arc<Gate>,
+    pub servers: Arc<Servers>,
+    pub topic: Topic,
     pub inner: MemoryConsumer,
 }
 
@@ -251,12 +253,17 @@ impl Consumer for GatedConsumer {
     }
 
     async fn commit(&mut self, partition: u32, next: u64) -> Result<(), StoreError> {
-        let Self { gate, inner } = self;
-        gate.pass("commit", true, inner.commit(partition, next)).await
+        let Self { gate, servers, topic, inner } = self;
+        let commit = async {
+            inner.commit(partition, next).await?;
+            servers.judge_commit(gate.world(), *topic, partition, next).await;
+            Ok(())
+        };
+        gate.pass("commit", true, commit).await
     }
 
     async fn put_aside(&mut self, message: &Incoming, reason: &str) -> Result<(), StoreError> {
-        let Self { gate, inner } = self;
+        let Self { gate, inner, .. } = self;
         gate.pass("put aside", true, inner.put_aside(message, reason)).await
     }
 

@@ -133,7 +133,8 @@ pub async fn worker(sim: Arc<Sim>, number: usize) {
         let service = service(&sim, &gate, &jobs, jobs.ownership());
         let consumer = |topic| {
             let inner = sim.servers.topics.consumer(topic, GROUP);
-            Box::new(GatedConsumer { gate: Arc::clone(&gate), inner })
+            let servers = Arc::clone(&sim.servers);
+            Box::new(GatedConsumer { gate: Arc::clone(&gate), servers, topic, inner })
         };
         let events = EventsWorker::new(jobs.clone(), consumer(Topic::Events));
         let carrier = JobsWorker::new(jobs.clone(), consumer(Topic::Jobs));

@@ -14,6 +14,7 @@ use storage::{
 use storage_cluster::{
     ClusterJobs, Ports,
     testing::{MemoryBlocks, MemoryHotDevices, MemoryMarks, MemoryRows, MemoryTopics},
+    topics::Topic,
 };
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ impl Servers {
 
     /// Takes in what is new in a ledger, and judges it.
     pub async fn judge(&self, world: &Shared, campaign: CampaignId) {
-        let known = lock(world).ledgers.entry(campaign.0).or_default().events;
+        let known = lock(world).ledgers.entry(campaign.0).or_default().told.len() as u64;
         match self.observer.events(&TenantId::default(), campaign, known, usize::MAX).await {
             Ok(events) => {
                 let mut world = lock(world);
@@ -81,8 +82,8 @@ impl Servers {
 
 #[derive(Default)]
 pub struct Ledger {
-    /// How many were judged.
-    pub events: u64,
+    /// What was judged.
+    pub told: Vec<JobEvent>,
     pub checks: Option<(History, Campaign)>,
 }
 
@@ -110,6 +111,8 @@ pub struct World {
     pub campaign_keys: BTreeMap<String, CampaignId>,
     pub starts: Vec<Started>,
     pub requests: BTreeMap<(u64, RequestId), Asked>,
+    /// By topic and partition: before what offset all was committed once, and judged.
+    pub committed: BTreeMap<(Topic, u32), u64>,
     pub artifact: (ArtifactMeta, Vec<u8>),
     pub history: Vec<String>,
     pub broken: Vec<String>,
@@ -154,7 +157,7 @@ impl World {
             let back = over.iter().filter(|&&it| !fold.status(it).is_some_and(campaign::Status::is_last));
             wrong.extend(back.map(|it| format!("{campaign}: #{it} left its last state")));
         }
-        ledger.events += 1;
+        ledger.told.push(event.clone());
         for wrong in wrong {
             self.breach(wrong);
         }

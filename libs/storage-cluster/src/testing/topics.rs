@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -77,6 +78,14 @@ impl MemoryTopics {
         self.with(|state| {
             let logs = state.logs.iter().filter(|((of, _), _)| *of == topic);
             logs.flat_map(|(_, log)| log.iter().cloned()).collect()
+        })
+    }
+
+    /// Messages of a partition, by their offsets.
+    pub fn read(&self, topic: Topic, partition: u32, offsets: Range<u64>) -> Vec<Incoming> {
+        self.with(|state| {
+            let log = state.logs.get(&(topic, partition)).map_or(&[][..], Vec::as_slice);
+            log.iter().filter(|message| offsets.contains(&message.offset)).cloned().collect()
         })
     }
 
