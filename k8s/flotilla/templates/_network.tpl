@@ -28,8 +28,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Each series says which role of which release it is of. */}}
+{{/* Each series says which role it is of. */}}
 {{- define "flotilla.relabelings" -}}
 - {sourceLabels: [__meta_kubernetes_pod_label_app_kubernetes_io_component], targetLabel: role}
-- {sourceLabels: [__meta_kubernetes_pod_label_app_kubernetes_io_instance], targetLabel: release}
 {{- end -}}
