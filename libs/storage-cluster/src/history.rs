@@ -2,12 +2,9 @@
 
 use campaign::{CampaignId, JobEvent};
 use jiff::Timestamp;
-use storage::StoreError;
+use storage::{StoreError, records};
 
-use crate::{
-    job_rows::{AttemptKey, HistoryRow},
-    stored,
-};
+use crate::job_rows::{AttemptKey, HistoryRow};
 
 /// Numbers of entries by where they come from: a write of a job, by its revision and place in it; or the ledger, by the offset.
 const PLACES: u64 = 1 << 16;
@@ -27,11 +24,11 @@ pub(crate) fn of_ledger(campaign: CampaignId, offset: u64, event: &JobEvent) -> 
 }
 
 pub(crate) fn read(operation: &'static str, row: &HistoryRow) -> Result<(CampaignId, JobEvent), StoreError> {
-    Ok((row.key.campaign, stored::decode(operation, &row.event)?))
+    Ok((row.key.campaign, records::decode(operation, &row.event)?))
 }
 
 fn row(key: AttemptKey, number: u64, event: &JobEvent) -> HistoryRow {
-    HistoryRow { at_ns: nanoseconds(event.at), key, number, event: stored::encode(event) }
+    HistoryRow { at_ns: nanoseconds(event.at), key, number, event: records::encode(event) }
 }
 
 /// Until the year 2262; what is later stands there.

@@ -1,25 +1,18 @@
-//! Stored forms: an octet of version, then postcard. Every version that was ever written can be read for ever.
+//! What is stored of jobs and ledgers, in the form that [`storage::records`] has. Every version that was ever written can be
+//! read for ever.
 
 use campaign::{CampaignId, Job, JobEvent, Phase};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use storage::{Release, StoreError};
+use serde::{Deserialize, Serialize};
+use storage::{Release, StoreError, records};
 
-/// The version that every record is written in today.
-const VERSION: u8 = 1;
 /// Octets of a block's events at most, unpacked: what claims more is damaged.
 const BODY_MAX: usize = 64 << 20;
 
-/// Why stored octets cannot be read.
+/// Why the events of a block cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
-enum StoredError {
-    #[error("expected a record of version {VERSION}, got {0:?}")]
-    Version(Option<u8>),
-    #[error("record is broken")]
-    Broken(#[source] postcard::Error),
-    #[error("expected events packed by lz4 of at most {BODY_MAX} octets")]
-    Packed,
-}
+#[error("expected events packed by lz4 of at most {BODY_MAX} octets")]
+struct PackedError;
 
 /// A job as it was released: what its row is told by `dm.jobs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,40 +97,23 @@ pub(crate) struct Notes {
     pub(crate) heard: Vec<(u32, u16, u32)>,
 }
 
-pub(crate) fn encode<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
-    // Our records have known lengths and a growing buffer under them: there is nothing to fail.
-    postcard::to_extend(record, vec![VERSION]).unwrap_or_else(|error| unreachable!("{error}"))
-}
-
-pub(crate) fn decode<T: DeserializeOwned>(operation: &'static str, stored: &[u8]) -> Result<T, StoreError> {
-    let decoded = match stored.split_first() {
-        Some((&VERSION, body)) => postcard::from_bytes(body).map_err(StoredError::Broken),
-        first => Err(StoredError::Version(first.map(|(&version, _)| version))),
-    };
-    decoded.map_err(|error| StoreError::corrupt(operation, error))
-}
-
 /// The events of a block, packed.
 pub(crate) fn encode_body(entries: &[Entry]) -> Vec<u8> {
-    let plain = encode(entries);
-    let mut body = vec![VERSION];
+    let plain = records::encode(entries);
+    let mut body = vec![records::VERSION];
     body.extend_from_slice(&lz4_flex::block::compress_prepend_size(&plain));
     body
 }
 
 pub(crate) fn decode_body(operation: &'static str, body: &[u8]) -> Result<Vec<Entry>, StoreError> {
-    let corrupt = |error| StoreError::corrupt(operation, error);
-    let packed = match body.split_first() {
-        Some((&VERSION, packed)) => packed,
-        first => return Err(corrupt(StoredError::Version(first.map(|(&version, _)| version)))),
-    };
-    let (size, packed) =
-        lz4_flex::block::uncompressed_size(packed).map_err(|_| corrupt(StoredError::Packed))?;
+    let corrupt = || StoreError::corrupt(operation, PackedError);
+    let packed = records::body(operation, records::VERSION, body)?;
+    let (size, packed) = lz4_flex::block::uncompressed_size(packed).map_err(|_| corrupt())?;
     if size > BODY_MAX {
-        return Err(corrupt(StoredError::Packed));
+        return Err(corrupt());
     }
-    let plain = lz4_flex::block::decompress(packed, size).map_err(|_| corrupt(StoredError::Packed))?;
-    decode(operation, &plain)
+    let plain = lz4_flex::block::decompress(packed, size).map_err(|_| corrupt())?;
+    records::decode(operation, &plain)
 }
 
 #[cfg(test)]

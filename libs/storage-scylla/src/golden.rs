@@ -8,7 +8,7 @@ use std::{borrow::Cow, env, fmt::Debug, fs, path::PathBuf};
 use dm_protocol::{Account, ClientAuth, Nonces, Scheme, ServerAuth};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Inventory, NotifyAddress};
+use storage::{Inventory, NotifyAddress, records};
 
 use crate::{
     artifacts::ArtifactRecord,
@@ -16,7 +16,6 @@ use crate::{
         ordinals::Batch,
         record::{AccountRecord, InventoryRecord},
     },
-    records,
 };
 
 fn at(second: i64) -> Timestamp {

@@ -11,7 +11,6 @@ mod golden;
 mod job_rows;
 mod ledger_blocks;
 pub(crate) mod lwt;
-mod records;
 mod requests;
 pub mod schema;
 mod settings;

@@ -14,6 +14,7 @@ pub mod laws;
 mod marks;
 pub mod merkle;
 mod ownership;
+pub mod records;
 mod requests;
 pub mod seal;
 mod session;

@@ -3,6 +3,7 @@
 use campaign::{CampaignId, EventKind, PauseCause, Run};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use storage::records;
 
 use crate::ServiceError;
 
@@ -147,12 +148,11 @@ impl Request {
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VERSION]).expect("requests hold nothing that cannot be written")
+    records::encode_as(VERSION, value)
 }
 
 pub(crate) fn decode<T: for<'de> Deserialize<'de>>(octets: &[u8]) -> Option<T> {
-    let (&VERSION, rest) = octets.split_first()? else { return None };
-    postcard::from_bytes(rest).ok()
+    records::decode_as("read request", VERSION, octets).ok()
 }
 
 #[cfg(test)]

@@ -5,27 +5,30 @@ use std::{borrow::Cow, collections::BTreeSet};
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, ServerAuth};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Device, Inventory, NotifyAddress, Revision, StoreError, TenantId};
+use storage::{
+    Device, Inventory, NotifyAddress, Revision, StoreError, TenantId,
+    records::{self, instant},
+};
 use zeroize::Zeroizing;
 
 use super::CachedDevices;
 use crate::hot::HotRecord;
 
-/// The version that records are written in today.
-const VERSION: u8 = 1;
-
-/// Seconds and nanoseconds.
-type Instant = (i64, i32);
+/// Octets of most devices. A buffer that grows leaves what it held, unlike one that is wiped at its end.
+const PLAIN_USUAL: usize = 512;
 
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     account: Cow<'a, Account>,
     tags: Cow<'a, BTreeSet<String>>,
-    added: Instant,
-    last_seen: Option<Instant>,
+    #[serde(with = "instant")]
+    added: Timestamp,
+    #[serde(with = "instant::option")]
+    last_seen: Option<Timestamp>,
     inventory: Cow<'a, Inventory>,
     fumo_root: Option<Cow<'a, str>>,
-    dev_detail_read: Option<Instant>,
+    #[serde(with = "instant::option")]
+    dev_detail_read: Option<Timestamp>,
     notify_address: Option<Cow<'a, NotifyAddress>>,
 }
 
@@ -37,32 +40,21 @@ struct Durable<'a> {
     /// Of a device that was never seen: they have not been used.
     nonces: Option<&'a Nonces>,
     tags: &'a BTreeSet<String>,
-    added: Instant,
+    #[serde(with = "instant")]
+    added: Timestamp,
     /// Which of the device's hours it was last seen in.
     seen: Option<i64>,
     inventory: &'a Inventory,
     fumo_root: &'a Option<String>,
-    dev_detail_read: Option<Instant>,
+    #[serde(with = "instant::option")]
+    dev_detail_read: Option<Timestamp>,
     notify_address: &'a Option<NotifyAddress>,
-}
-
-fn instant(at: Timestamp) -> Instant {
-    (at.as_second(), at.subsec_nanosecond())
-}
-
-fn timestamp((seconds, nanoseconds): Instant) -> Result<Timestamp, jiff::Error> {
-    Timestamp::new(seconds, nanoseconds)
 }
 
 /// A sealed record opens only for the device it was sealed for.
 fn bound_to(tenant: &TenantId, device: &DevId) -> Vec<u8> {
     // Neither has a zero octet.
     [b"hot device\0", tenant.0.as_bytes(), b"\0", device.as_str().as_bytes()].concat()
-}
-
-fn to_postcard<T: Serialize>(value: &T, octets: Vec<u8>) -> Vec<u8> {
-    // Our records have known lengths and a growing buffer under them: there is nothing to fail.
-    postcard::to_extend(value, octets).unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 impl CachedDevices {
@@ -80,14 +72,14 @@ impl CachedDevices {
             server: &account.server,
             nonces: last_seen.is_none().then_some(&account.nonces),
             tags: &device.tags,
-            added: instant(device.added),
+            added: device.added,
             seen,
             inventory,
             fumo_root,
-            dev_detail_read: device.dev_detail_read.map(instant),
+            dev_detail_read: device.dev_detail_read,
             notify_address: &device.notify_address,
         };
-        let plain = Zeroizing::new(to_postcard(&durable, Vec::with_capacity(512)));
+        let plain = Zeroizing::new(records::append(Vec::with_capacity(PLAIN_USUAL), &durable));
         self.keys.fingerprint(&plain)
     }
 
@@ -100,16 +92,16 @@ impl CachedDevices {
         let record = Record {
             account: Cow::Borrowed(&device.account),
             tags: Cow::Borrowed(&device.tags),
-            added: instant(device.added),
-            last_seen: device.last_seen.map(instant),
+            added: device.added,
+            last_seen: device.last_seen,
             inventory: Cow::Borrowed(&device.inventory),
             fumo_root: device.fumo_root.as_deref().map(Cow::Borrowed),
-            dev_detail_read: device.dev_detail_read.map(instant),
+            dev_detail_read: device.dev_detail_read,
             notify_address: device.notify_address.as_ref().map(Cow::Borrowed),
         };
-        let mut plain = Vec::with_capacity(512);
-        plain.push(VERSION);
-        let plain = Zeroizing::new(to_postcard(&record, plain));
+        let mut plain = Vec::with_capacity(PLAIN_USUAL);
+        plain.push(records::VERSION);
+        let plain = Zeroizing::new(records::append(plain, &record));
         let sealed = self.keys.seal(&plain, &bound_to(tenant, &device.id));
         sealed.map_err(|error| StoreError::unavailable(operation, error))
     }
@@ -130,41 +122,24 @@ impl CachedDevices {
         operation: &'static str,
         tenant: &TenantId,
         id: &DevId,
-        record: &HotRecord,
+        hot: &HotRecord,
     ) -> Result<Device, StoreError> {
-        let opened = self.keys.open(&record.sealed, &bound_to(tenant, id));
+        let opened = self.keys.open(&hot.sealed, &bound_to(tenant, id));
         let plain = opened.map_err(|error| StoreError::corrupt(operation, error))?;
-        decode(&plain, id, record.ordinal).map_err(|error| StoreError::corrupt(operation, error))
+        let record: Record<'_> = records::decode(operation, &plain)?;
+        Ok(Device {
+            id: id.clone(),
+            ordinal: hot.ordinal,
+            account: record.account.into_owned(),
+            tags: record.tags.into_owned(),
+            added: record.added,
+            last_seen: record.last_seen,
+            inventory: record.inventory.into_owned(),
+            fumo_root: record.fumo_root.map(Cow::into_owned),
+            dev_detail_read: record.dev_detail_read,
+            notify_address: record.notify_address.map(Cow::into_owned),
+        })
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum FormError {
-    #[error("expected a hot record of version {VERSION}, got {0:?}")]
-    Version(Option<u8>),
-    #[error("hot record is broken")]
-    Broken(#[from] postcard::Error),
-    #[error("hot record has no instant")]
-    Instant(#[from] jiff::Error),
-}
-
-fn decode(plain: &[u8], id: &DevId, ordinal: u32) -> Result<Device, FormError> {
-    let Some((&VERSION, body)) = plain.split_first() else {
-        return Err(FormError::Version(plain.first().copied()));
-    };
-    let record: Record<'_> = postcard::from_bytes(body)?;
-    Ok(Device {
-        id: id.clone(),
-        ordinal,
-        account: record.account.into_owned(),
-        tags: record.tags.into_owned(),
-        added: timestamp(record.added)?,
-        last_seen: record.last_seen.map(timestamp).transpose()?,
-        inventory: record.inventory.into_owned(),
-        fumo_root: record.fumo_root.map(Cow::into_owned),
-        dev_detail_read: record.dev_detail_read.map(timestamp).transpose()?,
-        notify_address: record.notify_address.map(Cow::into_owned),
-    })
 }
 
 /// A number of a name, the same in every process (FNV-1a).

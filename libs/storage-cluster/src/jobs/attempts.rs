@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use campaign::{CampaignId, Job, JobEvent};
 use dm_protocol::DevId;
 use jiff::Timestamp;
-use storage::{ErrorKind, Release, Revision, StoreError, TenantId, Versioned};
+use storage::{ErrorKind, Release, Revision, StoreError, TenantId, Versioned, records};
 
 use super::{
     ClusterJobs, device_key,
@@ -16,7 +16,7 @@ use crate::{
     history,
     job_rows::{AttemptKey, DeviceKey, Expect, HistoryRow, JobRow, Written},
     payload::EventsMessage,
-    stored::{self, Released, State},
+    stored::{Released, State},
     topics::{Outgoing, Topic},
 };
 
@@ -98,8 +98,8 @@ impl ClusterJobs {
         Written {
             revision,
             writer: (self.0.ports.draw)(),
-            state: stored::encode(state),
-            events: if events.is_empty() { Vec::new() } else { stored::encode(events) },
+            state: records::encode(state),
+            events: if events.is_empty() { Vec::new() } else { records::encode(events) },
         }
     }
 
@@ -262,7 +262,7 @@ impl ClusterJobs {
         if key.attempt > 1 {
             self.supersede(&device, key).await?;
         }
-        let released = stored::encode(&Released { job: release.job.clone(), at: release.event.at });
+        let released = records::encode(&Released { job: release.job.clone(), at: release.event.at });
         let history = history::of_release(key, &release.event);
         self.0.ports.rows.release(&device, key, &released, &history).await
     }

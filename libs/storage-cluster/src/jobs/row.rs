@@ -2,11 +2,11 @@
 
 use campaign::{Job, JobEvent};
 use jiff::Timestamp;
-use storage::{Revision, StoreError, Versioned};
+use storage::{Revision, StoreError, Versioned, records};
 
 use crate::{
     job_rows::{AttemptKey, JobRow},
-    stored::{self, Released, State},
+    stored::{Released, State},
 };
 
 /// What became of an attempt.
@@ -22,13 +22,13 @@ pub(super) enum Found {
 impl Found {
     pub(super) fn of(operation: &'static str, row: &JobRow) -> Result<Self, StoreError> {
         let released: Option<Released> =
-            row.released.as_deref().map(|stored| stored::decode(operation, stored)).transpose()?;
+            row.released.as_deref().map(|stored| records::decode(operation, stored)).transpose()?;
         let Some(written) = &row.written else {
             return Ok(released.map_or(Self::Unreleased, |Released { job, at }| {
                 Self::Open(Versioned { value: job, revision: revision(row.key, 0) }, at)
             }));
         };
-        Ok(match stored::decode(operation, &written.state)? {
+        Ok(match records::decode(operation, &written.state)? {
             State::Open(job) => {
                 // The release of a job that has run for very long may be forgotten; its place in the order is then that of its last move.
                 let at = released.map_or(job.since, |released| released.at);
@@ -58,7 +58,7 @@ pub(super) fn unpublished(
 ) -> Result<Option<(u32, Vec<JobEvent>)>, StoreError> {
     match &row.written {
         Some(written) if !written.events.is_empty() && row.published < written.revision => {
-            Ok(Some((written.revision, stored::decode(operation, &written.events)?)))
+            Ok(Some((written.revision, records::decode(operation, &written.events)?)))
         }
         _ => Ok(None),
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use roaring::RoaringBitmap;
-use storage::StoreError;
+use storage::{StoreError, records};
 
 use crate::{
     ledger_blocks::{Block, BlockHead},
@@ -76,7 +76,7 @@ impl Known {
     /// Takes in a block that was read with its notes.
     pub(super) fn fold_block(&mut self, operation: &'static str, block: &Block) -> Result<(), StoreError> {
         self.check_next(operation, &block.head)?;
-        let notes: Notes = stored::decode(operation, &block.notes)?;
+        let notes: Notes = records::decode(operation, &block.notes)?;
         for (attempt, ordinals) in &notes.released {
             let ordinals = RoaringBitmap::deserialize_from(&ordinals[..])
                 .map_err(|error| StoreError::corrupt(operation, error))?;
@@ -172,7 +172,7 @@ impl Draft {
             count: u32::try_from(self.entries.len()).unwrap_or(u32::MAX),
             deliver: self.deliver,
         };
-        Block { head, notes: stored::encode(&notes), body: stored::encode_body(&self.entries) }
+        Block { head, notes: records::encode(&notes), body: stored::encode_body(&self.entries) }
     }
 
     fn heard(&self) -> Vec<(u32, u16, u32)> {

@@ -69,19 +69,21 @@ fn check<T: PartialEq + std::fmt::Debug>(
 #[test]
 fn stored_forms_are_as_they_were() {
     let released = Released { job: job(), at: at() };
-    check("released-v1.bin", &released, &encode(&released), |octets| decode("read", octets));
+    check("released-v1.bin", &released, &records::encode(&released), |octets| {
+        records::decode("read", octets)
+    });
     for (name, state) in [
         ("state-open-v1.bin", State::Open(job())),
         ("state-ended-v1.bin", State::Ended),
         ("state-missing-v1.bin", State::Missing),
         ("state-superseded-v1.bin", State::Superseded),
     ] {
-        check(name, &state, &encode(&state), |octets| decode("read", octets));
+        check(name, &state, &records::encode(&state), |octets| records::decode("read", octets));
     }
     let notes = Notes { released: vec![(2, vec![1, 2, 3])], heard: vec![(70_000, 2, 3)] };
-    check("notes-v1.bin", &notes, &encode(&notes), |octets| decode("read", octets));
+    check("notes-v1.bin", &notes, &records::encode(&notes), |octets| records::decode("read", octets));
     let events = vec![event(EventKind::Finished)];
-    check("events-v1.bin", &events, &encode(&events), |octets| decode("read", octets));
+    check("events-v1.bin", &events, &records::encode(&events), |octets| records::decode("read", octets));
     check("body-v1.bin", &entries(), &encode_body(&entries()), |octets| decode_body("read", octets));
 }
 

@@ -7,15 +7,13 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{ArtifactMeta, ArtifactStore, StoreError, TenantId};
+use storage::{
+    ArtifactMeta, ArtifactStore, StoreError, TenantId,
+    records::{self, instant},
+};
 use tokio::io::AsyncRead;
 
-use crate::{
-    Scylla,
-    lwt::Lwt,
-    records::{self, instant},
-    statement::Cql,
-};
+use crate::{Scylla, lwt::Lwt, statement::Cql};
 
 /// Octets of a chunk.
 const CHUNK: u64 = 256 << 10;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use dm_protocol::DevId;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use storage::{Device, InventoryRow, StoreError, TenantId, seal::SealedPage};
+use storage::{Device, InventoryRow, StoreError, TenantId, records, seal::SealedPage};
 
 use super::{
     DeviceRow, ScyllaDevices,
     ordinals::{AT_ONCE, BLOCK},
     record::{InventoryRecord, dev_id, from_int, sealing},
 };
-use crate::{records, statement::Cql};
+use crate::statement::Cql;
 
 /// Partitions read at once by one call.
 const BLOCKS_AT_ONCE: usize = 8;

@@ -12,7 +12,7 @@ use std::{collections::HashMap, time::Duration};
 use dm_protocol::DevId;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use storage::{StoreError, TenantId};
+use storage::{StoreError, TenantId, records};
 
 use super::{
     ScyllaDevices,
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     lwt::{Lwt, Stamp},
-    records,
     statement::Cql,
 };
 

@@ -5,9 +5,11 @@ use std::{borrow::Cow, collections::BTreeSet};
 use dm_protocol::{Account, DevId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Device, Inventory, KeyRing, NotifyAddress, StoreError, TenantId, seal::Sealing};
-
-use crate::records::{self, instant};
+use storage::{
+    Device, Inventory, KeyRing, NotifyAddress, StoreError, TenantId,
+    records::{self, instant},
+    seal::Sealing,
+};
 
 /// Octets of the name of a tenant, and of a device (128 characters of four), at most.
 const TENANT_MAX: usize = 255;

@@ -14,14 +14,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::{
-    Embedded, Inner,
-    commit::Batch,
-    engine::Space,
-    keys,
+use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
+use crate::{
+    ArtifactMeta, ArtifactStore, StoreError, TenantId,
     records::{self, instant},
 };
-use crate::{ArtifactMeta, ArtifactStore, StoreError, TenantId};
 
 /// Octets taken and written at a time.
 const CHUNK: usize = 256 << 10;

@@ -6,14 +6,11 @@ use async_trait::async_trait;
 use campaign::CampaignId;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Embedded, Inner,
-    commit::Batch,
-    engine::Space,
-    keys,
+use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
+use crate::{
+    CampaignRecord, CampaignStore, Revision, StoreError, TenantId, Versioned,
     records::{self, Number},
 };
-use crate::{CampaignRecord, CampaignStore, Revision, StoreError, TenantId, Versioned};
 
 /// What changes on every checkpoint.
 const STATE: u8 = 0;

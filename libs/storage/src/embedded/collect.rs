@@ -26,7 +26,7 @@ use super::{
     Embedded, Inner,
     commit::Batch,
     engine::Space,
-    keys, records,
+    keys,
     snapshots::{HeadRecord, LIKENESS, PAGE},
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
         self,
         pack::{self, Stored},
     },
+    records,
 };
 
 const COLLECT: &str = "collect trees";

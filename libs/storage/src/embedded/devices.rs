@@ -14,15 +14,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{
-    Embedded, Inner,
-    commit::Batch,
-    engine::Space,
-    keys,
-    records::{self, Number, instant},
-};
+use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
 use crate::{
     Device, DeviceStore, Inventory, InventoryRow, NotifyAddress, Revision, StoreError, TenantId, Versioned,
+    records::{self, Number, instant},
     seal::SealedPage,
 };
 

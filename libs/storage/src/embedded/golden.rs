@@ -17,13 +17,15 @@ use super::{
     campaigns::StateRecord,
     devices::{AccountRecord, InventoryRecord},
     jobs::{EventRecord, JobRecord},
-    records::{self, Number},
     requests::RequestRecord,
     snapshots::HeadRecord,
     starts::StartRecord,
     triggers::TriggerRecord,
 };
-use crate::{Inventory, NotifyAddress, SnapshotId, TenantId, merkle};
+use crate::{
+    Inventory, NotifyAddress, SnapshotId, TenantId, merkle,
+    records::{self, Number},
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(1_790_000_000 + second, 123_456_789).unwrap()

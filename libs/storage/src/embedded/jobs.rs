@@ -14,9 +14,11 @@ use super::{
     commit::Batch,
     engine::{Space, engine_error},
     keys,
+};
+use crate::{
+    Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned,
     records::{self, Number, instant},
 };
-use crate::{Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned};
 
 /// How long one wait for events lasts at most.
 const WAIT_MAX: Duration = Duration::from_secs(2);

@@ -13,7 +13,6 @@ mod jobs;
 mod keys;
 mod ledgers;
 mod open;
-mod records;
 mod requests;
 mod sessions;
 mod snapshots;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use campaign::CampaignId;
 use serde::{Deserialize, Serialize};
 
-use super::{Embedded, commit::Batch, engine::Space, keys, records};
-use crate::{RequestId, RequestStore, StoreError, TenantId};
+use super::{Embedded, commit::Batch, engine::Space, keys};
+use crate::{RequestId, RequestStore, StoreError, TenantId, records};
 
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug, PartialEq))]

@@ -12,16 +12,11 @@ use pages::TenantPages;
 pub(super) use pages::{LIKENESS, PAGE};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Embedded, Inner,
-    commit::Batch,
-    engine::Space,
-    keys,
-    records::{self, instant},
-};
+use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
 use crate::{
     Marks, SnapshotId, SnapshotRef, SnapshotStore, StoreError, TenantId,
     merkle::{self, Limits},
+    records::{self, instant},
 };
 
 #[derive(Serialize, Deserialize)]

@@ -4,14 +4,11 @@ use async_trait::async_trait;
 use campaign::CampaignId;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Embedded,
-    commit::Batch,
-    engine::Space,
-    keys,
+use super::{Embedded, commit::Batch, engine::Space, keys};
+use crate::{
+    StartStore, Started, StoreError, TenantId,
     records::{self, Number},
 };
-use crate::{StartStore, Started, StoreError, TenantId};
 
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug, PartialEq))]

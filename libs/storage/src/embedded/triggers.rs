@@ -17,14 +17,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::{
-    Embedded, Inner,
-    commit::Batch,
-    engine::Space,
-    keys,
+use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
+use crate::{
+    Receipt, StoreError, Taken, TenantId, Trigger, TriggerConsumer, TriggerStore,
     records::{self, instant},
 };
-use crate::{Receipt, StoreError, Taken, TenantId, Trigger, TriggerConsumer, TriggerStore};
 
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
