@@ -69,7 +69,7 @@ impl TriggerStore for ClusterTriggers {
 }
 
 /// Publishes triggers, each keyed by its device.
-async fn publish(
+pub(crate) async fn publish(
     topics: &dyn Publisher,
     triggers: impl Iterator<Item = (&Trigger, Option<Traceparent>)>,
 ) -> Result<(), StoreError> {

@@ -12,8 +12,9 @@ use super::drive::{Bad, Effect, drive};
 use crate::{
     job_rows::DeviceKey,
     jobs::ClusterJobs,
-    payload::{JobMessage, TriggerMessage, TriggerReason, UiMode},
-    topics::{Consumer, Incoming, Outgoing, Topic},
+    payload::JobMessage,
+    topics::{Consumer, Incoming},
+    triggers,
 };
 
 /// Devices whose rows are written at once.
@@ -59,9 +60,10 @@ impl Effect for Jobs {
         for (at, message) in batch.iter().enumerate() {
             match JobMessage::decode(&message.payload) {
                 Ok(JobMessage { tenant, release }) => {
-                    triggers.extend(trigger(&tenant, &release, message));
+                    let trace = message.trace();
+                    triggers.extend(release.trigger(&tenant).map(|trigger| (trigger, trace)));
                     let key = DeviceKey { tenant, device: release.device.clone() };
-                    devices.entry(key).or_default().push(Traced { release, trace: message.trace() });
+                    devices.entry(key).or_default().push(Traced { release, trace });
                 }
                 Err(error) => bad.push(Bad { at, reason: error.to_string() }),
             }
@@ -79,9 +81,9 @@ impl Effect for Jobs {
         for (tenant, devices) in tenants {
             self.0.0.ports.marks.set_busy(&tenant, &devices).await?;
         }
-        if !triggers.is_empty() {
-            self.0.0.ports.topics.publish(Topic::Triggers, triggers).await?;
-        }
+        // A trigger that comes twice is harmless.
+        let triggers = triggers.iter().map(|(trigger, trace)| (trigger, *trace));
+        triggers::publish(&*self.0.0.ports.topics, triggers).await?;
         Ok(bad)
     }
 }
@@ -96,25 +98,4 @@ async fn materialise_all(
         trace::within(*trace, store.materialise(&device.tenant, release)).await?;
     }
     Ok(())
-}
-
-/// The trigger that a release asks for: its device is to come, and a trigger that comes twice is harmless.
-fn trigger(tenant: &TenantId, release: &Release, from: &Incoming) -> Option<Outgoing> {
-    let Release { device, job, trigger_until, .. } = release;
-    let message = TriggerMessage {
-        tenant: tenant.clone(),
-        device: device.clone(),
-        asked: job.since,
-        until: (*trigger_until)?,
-        ui_mode: UiMode::default(),
-        reason: TriggerReason::Job { campaign: job.campaign, attempt: job.attempt },
-        due: None,
-        sent: 0,
-    };
-    Some(Outgoing {
-        key: device.as_str().as_bytes().to_vec(),
-        partition: None,
-        payload: message.encode(),
-        traceparent: from.traceparent.clone(),
-    })
 }
