@@ -1,6 +1,6 @@
 //! A sample of every stored form, kept for ever: what was written once must be read by every later program.
 //!
-//! `GOLDEN=write cargo test -p campaign --test golden` writes samples of a new version; the diff is to be reviewed, and a
+//! `UPDATE_GOLDEN=1 cargo test -p campaign --test golden` writes samples of a new version; the diff is to be reviewed, and a
 //! sample that is there already never changes.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, helpers and all")]
@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 
 fn check<T: PartialEq + Debug>(name: &str, value: &T, encoded: &[u8], decode: impl Fn(&[u8]) -> T) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("GOLDEN").is_some_and(|what| what == "write") && !path.exists() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, encoded).unwrap();
     }

@@ -157,6 +157,8 @@ pub(crate) fn decode<T: for<'de> Deserialize<'de>>(octets: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use storage::laws::golden;
+
     use super::*;
 
     #[test]
@@ -166,19 +168,16 @@ mod tests {
             after: 300,
             until_ms: 1_790_000_000_000,
         };
-        let golden = include_str!("../tests/golden/request-v1.hex").trim();
-        assert_eq!(to_hex(&encode(&request)), golden, "it is written otherwise: it needs a new version");
-        assert_eq!(decode::<Request>(&encode(&request)), Some(request));
+        check("request", &request);
         let answer = Answer::WrongState { expected: Expected::PausedForApproval, found: "running".into() };
-        let golden = include_str!("../tests/golden/answer-v1.hex").trim();
-        assert_eq!(to_hex(&encode(&answer)), golden, "it is written otherwise: it needs a new version");
-        assert_eq!(decode::<Answer>(&encode(&answer)), Some(answer));
+        check("answer", &answer);
         for damaged in [&[][..], &[2, 0], &[1], &[1, 9]] {
             assert_eq!(decode::<Request>(damaged), None, "{damaged:?}");
         }
     }
 
-    fn to_hex(octets: &[u8]) -> String {
-        octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    fn check<T: Serialize + for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug>(name: &str, value: &T) {
+        let path = format!("{}/tests/golden/{name}-v1.hex", env!("CARGO_MANIFEST_DIR"));
+        golden::check_form(path, value, &encode(value), |octets| decode(octets).ok_or("damaged"));
     }
 }

@@ -1,10 +1,8 @@
 //! Every stored form reads what was written when it was new: `tests/golden/` has a sample of each version.
-//! `FLOTILLA_REWRITE_GOLDEN=1` writes them anew.
-
-use std::path::Path;
 
 use campaign::{EventKind, Outcome};
 use dm_protocol::DevId;
+use storage::laws::golden;
 
 use super::*;
 
@@ -53,17 +51,8 @@ fn check<T: PartialEq + std::fmt::Debug>(
     octets: &[u8],
     read: impl Fn(&[u8]) -> Result<T, StoreError>,
 ) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/stored").join(name);
-    if std::env::var_os("FLOTILLA_REWRITE_GOLDEN").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, octets).unwrap();
-    }
-    let golden = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(&read(&golden).unwrap(), value, "{name}");
-    assert_eq!(golden, octets, "{name} is written as it was");
-    for cut in 0..golden.len() {
-        assert!(read(&golden[..cut]).is_err(), "{name} cut at {cut}");
-    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/stored");
+    golden::check_form(format!("{path}/{name}"), value, octets, read);
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! Every stored form that was ever written can still be read: `tests/golden/` has a sample of each.
-//!
-//! A sample is the octets in hexadecimal. `GOLDEN_WRITE=1 cargo test -p storage golden` writes those that are not there
-//! yet; one that is there is never written again.
 
-use std::{borrow::Cow, env, fmt::Debug, fs, path::PathBuf};
+use std::{borrow::Cow, fmt::Debug};
 
 use campaign::{EventKind, Outcome, Phase};
 use dm_objects::{agenda::FirmwareStage, outcome::ResultClass};
@@ -23,44 +20,20 @@ use super::{
     triggers::TriggerRecord,
 };
 use crate::{
-    Inventory, NotifyAddress, SnapshotId, TenantId, merkle,
-    records::{self, Number},
+    Inventory, NotifyAddress, SnapshotId, TenantId,
+    laws::golden::{self, to_hex},
+    merkle,
+    records::Number,
 };
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(1_790_000_000 + second, 123_456_789).unwrap()
 }
 
-fn to_hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
 
-fn from_hex(text: &str) -> Vec<u8> {
-    let text = text.trim();
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-}
-
-fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"))
-}
-
-/// The sample of a name, made of `octets` where there is none and writing is asked for.
-fn sample(name: &str, octets: &[u8]) -> Vec<u8> {
-    let path = path(name);
-    if !path.exists() && env::var_os("GOLDEN_WRITE").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, to_hex(octets) + "\n").unwrap();
-    }
-    from_hex(&fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-}
-
-/// The sample still means `record`, and what is written today still is the sample.
 fn check<T: Serialize + Deserialize<'static> + Debug + PartialEq>(name: &str, record: &T) {
-    let today = records::encode(record);
-    // A record may borrow from it, and no name for that lifetime would read as well.
-    let stored: &'static [u8] = sample(&format!("{name}-v{}", records::VERSION), &today).leak();
-    assert_eq!(&records::decode::<T>("read sample", stored).unwrap(), record, "{name}");
-    assert_eq!(to_hex(&today), to_hex(stored), "{name} is written otherwise: it needs a new version");
+    golden::check_record(FOLDER, name, record);
 }
 
 #[test]
@@ -140,10 +113,8 @@ fn golden_inventories_with_an_address_read_as_they_were_written() {
         dev_detail_read: None,
         notify_address: Some(Cow::Owned(NotifyAddress::parse("udp://192.0.2.7:2948").unwrap())),
     };
-    let today = record.encode();
-    let stored = sample("inventory-v2", &today);
-    assert_eq!(InventoryRecord::decode("read sample", &stored).unwrap(), record);
-    assert_eq!(to_hex(&today), to_hex(&stored), "it needs a new version");
+    let path = format!("{FOLDER}/inventory-v2.hex");
+    golden::check_form(path, &record, &record.encode(), |stored| InventoryRecord::decode("read", stored));
 }
 
 #[test]
@@ -191,19 +162,8 @@ fn golden_pages_keep_their_octets_and_so_their_ids() {
     delta.extend((0..200).map(|it| leaf(&format!("Large/{it}"), Format::Int, None, b"a value of its own")));
     let applied = merkle::apply(&Nowhere, None, &delta, &merkle::Limits::default()).unwrap();
     let pages: Vec<u8> = applied.pages.iter().flat_map(|page| page.octets.clone()).collect();
-    assert_eq!(to_hex(&pages), to_hex(&sample("pages-v1", &pages)), "pages are written otherwise");
-    assert_eq!(
-        applied.root.0.to_vec(),
-        sample("pages-v1-root", &applied.root.0),
-        "the id of a tree is another"
-    );
-}
-
-#[test]
-fn a_record_of_another_version_is_refused_by_name() {
-    for (stored, want) in [(&[2, 0][..], "version 2"), (&[], "no octets"), (&[1], "broken")] {
-        let error = records::decode::<Number>("read sample", stored).unwrap_err();
-        let source = error.source.expect("a corrupt record says why").to_string();
-        assert!(source.contains(want), "{source}");
-    }
+    let known = golden::sample(format!("{FOLDER}/pages-v1.hex"), &pages);
+    assert_eq!(to_hex(&pages), to_hex(&known), "pages are written otherwise");
+    let known = golden::sample(format!("{FOLDER}/pages-v1-root.hex"), &applied.root.0);
+    assert_eq!(applied.root.0.to_vec(), known, "the id of a tree is another");
 }

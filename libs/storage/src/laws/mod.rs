@@ -9,6 +9,7 @@
 mod artifacts;
 mod campaigns;
 mod devices;
+pub mod golden;
 mod jobs;
 mod requests;
 mod sessions;

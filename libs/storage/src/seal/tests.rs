@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::laws::golden::{from_hex, to_hex};
 
 const OLD: [u8; KEY_LEN] = [1; KEY_LEN];
 const NEW: [u8; KEY_LEN] = [2; KEY_LEN];
@@ -10,7 +11,7 @@ fn ring(keys: &[(u32, [u8; KEY_LEN])]) -> KeyRing {
 }
 
 fn line(id: u32, key: [u8; KEY_LEN]) -> String {
-    let hex: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex = to_hex(&key);
     format!("{id}:{hex}\n")
 }
 
@@ -45,21 +46,17 @@ fn a_sealed_text_opens_nowhere_else_and_not_after_any_change() {
 #[test]
 fn texts_sealed_before_keys_had_ids_still_open() {
     // Written by the first release: key 05..05, bound to "t/d", text "account of before".
-    let sealed = include_str!("../../tests/golden/sealed-v0.hex").trim();
-    let octets: Vec<u8> =
-        (0..sealed.len()).step_by(2).map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap()).collect();
+    let sealed = from_hex(include_str!("../../tests/golden/sealed-v0.hex"));
     let ring = ring(&[(0, [5; KEY_LEN]), (1, NEW)]);
-    assert_eq!(*ring.open(&octets, b"t/d").unwrap(), b"account of before");
-    assert_eq!(ring.key_of(&octets, b"t/d").unwrap(), Sealing { key: KeyId::OWN, is_current_form: false });
+    assert_eq!(*ring.open(&sealed, b"t/d").unwrap(), b"account of before");
+    assert_eq!(ring.key_of(&sealed, b"t/d").unwrap(), Sealing { key: KeyId::OWN, is_current_form: false });
 }
 
 #[test]
 fn envelopes_of_version_1_still_open() {
     // Key 9 is 06..06, bound to "t/d", text "account of today".
-    let sealed = include_str!("../../tests/golden/sealed-v1.hex").trim();
-    let octets: Vec<u8> =
-        (0..sealed.len()).step_by(2).map(|at| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap()).collect();
-    assert_eq!(*ring(&[(9, [6; KEY_LEN])]).open(&octets, b"t/d").unwrap(), b"account of today");
+    let sealed = from_hex(include_str!("../../tests/golden/sealed-v1.hex"));
+    assert_eq!(*ring(&[(9, [6; KEY_LEN])]).open(&sealed, b"t/d").unwrap(), b"account of today");
 }
 
 #[test]

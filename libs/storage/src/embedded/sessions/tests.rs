@@ -1,6 +1,7 @@
 use std::{fs, time::Duration};
 
 use super::*;
+use crate::laws::golden::from_hex;
 
 const KEEP: Duration = Duration::from_secs(60);
 
@@ -68,12 +69,8 @@ const GOLDEN: &str = include_str!("../../../tests/golden/sessions-v1.hex");
 
 #[test]
 fn golden_a_file_of_version_1_is_read_back() {
-    let octets: Vec<u8> = (0..GOLDEN.trim().len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&GOLDEN[at..at + 2], 16).unwrap())
-        .collect();
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("0000000000000003.ses"), octets).unwrap();
+    fs::write(dir.path().join("0000000000000003.ses"), from_hex(GOLDEN)).unwrap();
     let sessions = Sessions::open(dir.path()).unwrap();
     assert_eq!(sessions.shared.load(b"a").unwrap().unwrap().value, b"two");
     let other = sessions.shared.load(b"b").unwrap().unwrap();
