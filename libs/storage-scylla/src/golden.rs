@@ -5,14 +5,11 @@ use std::{borrow::Cow, fmt::Debug};
 use dm_protocol::{Account, ClientAuth, Nonces, Scheme, ServerAuth};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Inventory, NotifyAddress, laws::golden};
+use storage::{ArtifactMeta, Inventory, NotifyAddress, laws::golden};
 
-use crate::{
-    artifacts::ArtifactRecord,
-    devices::{
-        ordinals::Batch,
-        record::{AccountRecord, InventoryRecord},
-    },
+use crate::devices::{
+    ordinals::Batch,
+    record::{AccountRecord, InventoryRecord},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -68,12 +65,14 @@ fn golden_devices_read_as_they_were_written() {
 
 #[test]
 fn golden_artifacts_read_as_they_were_written() {
-    let record = ArtifactRecord {
+    let meta = ArtifactMeta {
+        digest: [5; 32],
         size: 1 << 20,
         name: "image".into(),
         version: "2.0".into(),
         media_type: "application/octet-stream".into(),
         added: at(0),
     };
-    check("artifact", &record);
+    let path = format!("{FOLDER}/artifact-v1.hex");
+    golden::check_form(path, &meta, &meta.encode(), |stored| ArtifactMeta::decode("read", [5; 32], stored));
 }

@@ -6,11 +6,7 @@ mod upload;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use storage::{
-    ArtifactMeta, ArtifactStore, StoreError, TenantId,
-    records::{self, instant},
-};
+use storage::{ArtifactMeta, ArtifactStore, StoreError, TenantId};
 use tokio::io::AsyncRead;
 
 use crate::{Scylla, lwt::Lwt, statement::Cql};
@@ -32,29 +28,6 @@ const ADD: Cql = Cql::conditional(
 const CHUNK_READ: Cql =
     Cql::read("SELECT octets FROM artifact_chunk WHERE upload = ? AND block = ? AND chunk = ?");
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ArtifactRecord {
-    pub(crate) size: u64,
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) media_type: String,
-    #[serde(with = "instant")]
-    pub(crate) added: Timestamp,
-}
-
-impl ArtifactRecord {
-    fn into_meta(self, digest: [u8; 32]) -> ArtifactMeta {
-        ArtifactMeta {
-            digest,
-            size: self.size,
-            name: self.name,
-            version: self.version,
-            media_type: self.media_type,
-            added: self.added,
-        }
-    }
-}
-
 /// Where a chunk is: its partition and its number.
 fn place(chunk: u64) -> (i32, i32) {
     // An artifact of 2^31 partitions would have 32 PiB.
@@ -71,11 +44,8 @@ impl Scylla {
         digest: &[u8; 32],
     ) -> Result<Option<(ArtifactMeta, Vec<u8>)>, StoreError> {
         let row: Option<(Vec<u8>, Vec<u8>)> = self.row(operation, cql, (&*tenant.0, &digest[..])).await?;
-        row.map(|(record, upload)| {
-            let record: ArtifactRecord = records::decode(operation, &record)?;
-            Ok((record.into_meta(*digest), upload))
-        })
-        .transpose()
+        row.map(|(record, upload)| Ok((ArtifactMeta::decode(operation, *digest, &record)?, upload)))
+            .transpose()
     }
 
     /// Octets of one chunk: those of it that are within `from..to` of the artifact.
@@ -110,17 +80,18 @@ impl ArtifactStore for Scylla {
     ) -> Result<ArtifactMeta, StoreError> {
         const OPERATION: &str = "add artifact";
         let (digest, size, upload) = self.take_in(OPERATION, size_max, content).await?;
-        let record = ArtifactRecord {
+        let meta = ArtifactMeta {
+            digest,
             size,
             name: name.to_owned(),
             version: version.to_owned(),
             media_type: media_type.to_owned(),
             added: Timestamp::now(),
         };
-        let values = (&*tenant.0, &digest[..], records::encode(&record), upload);
+        let values = (&*tenant.0, &digest[..], meta.encode(), upload);
         let added = self.lwt(OPERATION, &ADD, values).await?;
         if matches!(added, Lwt::Applied) {
-            return Ok(record.into_meta(digest));
+            return Ok(meta);
         }
         // There already, or its answer was lost: what the row says is so.
         match (self.artifact(OPERATION, &META_SERIAL, tenant, &digest).await?, added) {
@@ -141,8 +112,7 @@ impl ArtifactStore for Scylla {
         for (digest, record) in rows {
             let not_a_digest = |_| StoreError::corrupt(OPERATION, "expected a digest of 32 octets");
             let digest: [u8; 32] = digest.try_into().map_err(not_a_digest)?;
-            let record: ArtifactRecord = records::decode(OPERATION, &record)?;
-            artifacts.push(record.into_meta(digest));
+            artifacts.push(ArtifactMeta::decode(OPERATION, digest, &record)?);
         }
         artifacts.sort_by(|a, b| b.added.cmp(&a.added).then(a.digest.cmp(&b.digest)));
         Ok(artifacts)

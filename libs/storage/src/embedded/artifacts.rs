@@ -10,42 +10,14 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{Embedded, Inner, commit::Batch, engine::Space, keys};
-use crate::{
-    ArtifactMeta, ArtifactStore, StoreError, TenantId,
-    records::{self, instant},
-};
+use crate::{ArtifactMeta, ArtifactStore, StoreError, TenantId};
 
 /// Octets taken and written at a time.
 const CHUNK: usize = 256 << 10;
-
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(test, derive(Debug, PartialEq))]
-pub(super) struct ArtifactRecord {
-    pub(super) size: u64,
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) media_type: String,
-    #[serde(with = "instant")]
-    pub(super) added: Timestamp,
-}
-
-impl ArtifactRecord {
-    fn into_meta(self, digest: [u8; 32]) -> ArtifactMeta {
-        ArtifactMeta {
-            digest,
-            size: self.size,
-            name: self.name,
-            version: self.version,
-            media_type: self.media_type,
-            added: self.added,
-        }
-    }
-}
 
 /// A file that has no name of its own yet. Dropped before it has one, it is removed.
 struct Unfinished {
@@ -93,8 +65,7 @@ impl Inner {
         let Some(stored) = self.engine.read(operation, Space::Artifacts, &key)? else {
             return Ok(None);
         };
-        let record: ArtifactRecord = records::decode(operation, &stored)?;
-        Ok(Some(record.into_meta(*digest)))
+        ArtifactMeta::decode(operation, *digest, &stored).map(Some)
     }
 }
 
@@ -156,7 +127,8 @@ impl ArtifactStore for Embedded {
         self.blocking(OPERATION, move |_| File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed))
             .await?;
 
-        let record = ArtifactRecord {
+        let meta = ArtifactMeta {
+            digest,
             size,
             name: name.to_owned(),
             version: version.to_owned(),
@@ -164,10 +136,10 @@ impl ArtifactStore for Embedded {
             added: Timestamp::now(),
         };
         let mut batch = Batch::default();
-        batch.put(Space::Artifacts, key, records::encode(&record));
+        batch.put(Space::Artifacts, key, meta.encode());
         batch.hold([guard]);
         self.0.committer.commit(OPERATION, batch).await?;
-        Ok(record.into_meta(digest))
+        Ok(meta)
     }
 
     async fn meta(&self, tenant: &TenantId, digest: &[u8; 32]) -> Result<Option<ArtifactMeta>, StoreError> {
@@ -183,8 +155,7 @@ impl ArtifactStore for Embedded {
             let (key, stored) = row?;
             let digest =
                 key.last_chunk().ok_or_else(|| StoreError::corrupt(OPERATION, "key ends in no digest"))?;
-            let record: ArtifactRecord = records::decode(OPERATION, &stored)?;
-            artifacts.push(record.into_meta(*digest));
+            artifacts.push(ArtifactMeta::decode(OPERATION, *digest, &stored)?);
         }
         artifacts.sort_by(|a, b| b.added.cmp(&a.added).then(a.digest.cmp(&b.digest)));
         Ok(artifacts)

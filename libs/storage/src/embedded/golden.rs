@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    artifacts::ArtifactRecord,
     campaigns::StateRecord,
     devices::{AccountRecord, InventoryRecord},
     jobs::{EventRecord, JobRecord},
@@ -20,7 +19,7 @@ use super::{
     triggers::TriggerRecord,
 };
 use crate::{
-    Inventory, NotifyAddress, SnapshotId, TenantId,
+    ArtifactMeta, Inventory, NotifyAddress, SnapshotId, TenantId,
     laws::golden::{self, to_hex},
     merkle,
     records::Number,
@@ -90,16 +89,20 @@ fn golden_records_read_as_they_were_written() {
     check("start", &start);
     check("request", &RequestRecord { request: vec![1, 2], answer: Some(vec![3]) });
     check("head", &HeadRecord { root: SnapshotId([9; 20]), since: at(0), seen: at(60) });
-    check(
-        "artifact",
-        &ArtifactRecord {
-            size: 1 << 20,
-            name: "image".into(),
-            version: "2.0".into(),
-            media_type: "application/octet-stream".into(),
-            added: at(0),
-        },
-    );
+}
+
+#[test]
+fn golden_artifacts_read_as_they_were_written() {
+    let meta = ArtifactMeta {
+        digest: [5; 32],
+        size: 1 << 20,
+        name: "image".into(),
+        version: "2.0".into(),
+        media_type: "application/octet-stream".into(),
+        added: at(0),
+    };
+    let path = format!("{FOLDER}/artifact-v1.hex");
+    golden::check_form(path, &meta, &meta.encode(), |stored| ArtifactMeta::decode("read", [5; 32], stored));
 }
 
 #[test]
