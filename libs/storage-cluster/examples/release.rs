@@ -6,15 +6,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../tests/real/mod.rs"]
-mod real;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 use std::time::{Duration, Instant};
 
 use campaign::{CampaignId, EventKind, Job, JobEvent, Phase};
+use common::real::Servers;
 use dm_protocol::DevId;
 use jiff::Timestamp;
-use real::Servers;
 use storage::{JobStore, Release, TenantId};
 
 /// Jobs of one call, as a campaign's owner releases them.

@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use campaign::{EventKind, JobEvent, Outcome};
-use common::{CAMPAIGN, Process, Servers, device, event, moved, release, soon, tenant};
+use common::{CAMPAIGN, Process, device, event, memory::Servers, moved, release, soon, tenant};
 use storage::{Epoch, JobStore, faults::FaultPlan};
 use storage_cluster::ClusterJobs;
 

@@ -6,7 +6,7 @@
 mod common;
 
 use campaign::{EventKind, Job, JobEvent, Outcome};
-use common::{CAMPAIGN, Servers, at, device, event, job, ledger, moved, release, soon, tenant};
+use common::{CAMPAIGN, at, device, event, job, ledger, memory::Servers, moved, release, soon, tenant};
 use storage::{
     Epoch, ErrorKind, JobStore, Release, Revision, StoreError,
     faults::{Fault, FaultPlan},

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::Servers;
+use common::memory::Servers;
 use storage::{faults::FaultPlan, laws::job_store_laws};
 
 #[tokio::test]

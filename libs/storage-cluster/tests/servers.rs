@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod real;
+mod common;
 
 use std::{collections::BTreeMap, panic::resume_unwind, time::Duration};
 
-use campaign::{CampaignId, EventKind, Job, JobEvent, Outcome, Phase, history::History};
+use campaign::{EventKind, Job, JobEvent, Outcome, Phase, history::History};
+use common::{CAMPAIGN, Process, device, event_at, real::Servers, release_at, tenant};
 use dm_objects::agenda::FirmwareStage;
 use dm_protocol::DevId;
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use real::{Process, Servers};
 use storage::{
-    Epoch, ErrorKind, JobStore as _, Ownership as _, Release, TenantId,
+    Epoch, ErrorKind, JobStore as _, Ownership as _, Release,
     laws::{job_store_laws, released_trigger_laws, trigger_store_laws},
 };
 use storage_cluster::ClusterJobs;
@@ -36,7 +36,6 @@ async fn the_laws_of_jobs_and_triggers_hold_on_real_servers() {
     }
 }
 
-const CAMPAIGN: CampaignId = CampaignId(1);
 const DEVICES: u32 = 60;
 const ATTEMPTS: u16 = 2;
 const IN_FLIGHT_MAX: u32 = 25;
@@ -69,24 +68,6 @@ async fn processes_that_leave_come_back_and_die_in_the_middle_lose_nothing_and_d
     let of_attempt = 2 + u64::try_from(STAGES.len()).unwrap();
     assert_eq!(findings.events, u64::from(DEVICES) * u64::from(ATTEMPTS) * of_attempt);
     assert_eq!(histories_differ, Vec::<DevId>::new(), "histories are as the ledger");
-}
-
-fn tenant() -> TenantId {
-    TenantId::default()
-}
-
-fn device(ordinal: u32) -> DevId {
-    DevId::parse(&format!("IMEI:{ordinal}")).unwrap()
-}
-
-fn event(ordinal: u32, attempt: u16, kind: EventKind) -> JobEvent {
-    JobEvent { device: Some(device(ordinal)), ordinal, attempt, at: Timestamp::now(), kind }
-}
-
-fn release(ordinal: u32, attempt: u16) -> Release {
-    let event = event(ordinal, attempt, EventKind::Released { wave: 0, after: None });
-    let job = Job { campaign: CAMPAIGN, ordinal, attempt, phase: Phase::Waiting, since: event.at };
-    Release { device: device(ordinal), job, event, trigger_until: None }
 }
 
 /// Two places for processes, one of which may be empty.
@@ -228,7 +209,7 @@ fn next<'a>(events: impl Iterator<Item = &'a JobEvent>) -> (Vec<Release>, u64) {
     let room = usize::try_from(IN_FLIGHT_MAX).unwrap() - in_flight;
     let free = (0..DEVICES).filter(|&it| count(&released, it) == count(&ended, it));
     let next = free.filter(|&it| count(&released, it) < ATTEMPTS).take(room);
-    let next = next.map(|it| release(it, count(&released, it) + 1)).collect();
+    let next = next.map(|it| release_at(it, count(&released, it) + 1, Timestamp::now())).collect();
     (next, ended.values().map(|&count| u64::from(count)).sum())
 }
 
@@ -255,7 +236,7 @@ async fn visit(store: ClusterJobs, ordinal: u32) {
         }
         None => (None, ended(attempt)),
     };
-    let events = [event(ordinal, attempt, kind)];
+    let events = [event_at(ordinal, attempt, Timestamp::now(), kind)];
     let _ = store.update(&tenant(), &device(ordinal), CAMPAIGN, job.revision, after.as_ref(), &events).await;
 }
 

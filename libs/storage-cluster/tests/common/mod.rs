@@ -1,100 +1,25 @@
-//! A cluster in memory: servers that outlive processes, and processes.
+//! Clusters, in memory and on real servers, and the processes in them.
 
 // Each test binary uses its part.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+pub mod memory;
+pub mod real;
+
+use std::time::Duration;
 
 use campaign::{CampaignId, EventKind, Job, JobEvent, Phase};
 use dm_objects::agenda::FirmwareStage;
 use dm_protocol::DevId;
 use jiff::Timestamp;
-use storage::{JobStore, Release, TenantId, Versioned, faults::FaultPlan};
-use storage_cluster::{
-    ClusterJobs, EventsWorker, JobsWorker, Ports,
-    testing::{Faulty, MemoryBlocks, MemoryMarks, MemoryRows, MemoryTopics},
-    topics::{Consumer, Topic},
-};
+use storage::{JobStore, Release, TenantId, Versioned};
+use storage_cluster::{ClusterJobs, EventsWorker, JobsWorker, topics::Consumer};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub const CAMPAIGN: CampaignId = CampaignId(1);
-const PARTITIONS: u32 = 4;
 
-/// The servers.
-#[derive(Clone)]
-pub struct Servers {
-    pub rows: Arc<MemoryRows>,
-    pub blocks: Arc<MemoryBlocks>,
-    pub marks: Arc<MemoryMarks>,
-    pub topics: MemoryTopics,
-    pub plan: Arc<FaultPlan>,
-    drawn: Arc<AtomicU64>,
-}
-
-impl Servers {
-    pub fn new(plan: FaultPlan) -> Self {
-        Self {
-            rows: Arc::default(),
-            blocks: Arc::default(),
-            marks: Arc::default(),
-            topics: MemoryTopics::new(PARTITIONS),
-            plan: Arc::new(plan),
-            drawn: Arc::default(),
-        }
-    }
-
-    /// The same servers, reached over links of another quality.
-    pub fn over(&self, plan: FaultPlan) -> Self {
-        Self { plan: Arc::new(plan), ..self.clone() }
-    }
-
-    pub fn ports(&self) -> Ports {
-        let drawn = Arc::clone(&self.drawn);
-        let plan = &self.plan;
-        Ports {
-            rows: Arc::new(Faulty::new(Arc::clone(&self.rows), Arc::clone(plan))),
-            blocks: Arc::new(Faulty::new(Arc::clone(&self.blocks), Arc::clone(plan))),
-            topics: Arc::new(Faulty::new(self.topics.clone(), Arc::clone(plan))),
-            marks: Arc::new(Faulty::new(Arc::clone(&self.marks), Arc::clone(plan))),
-            draw: Arc::new(move || drawn.fetch_add(1, Ordering::Relaxed)),
-        }
-    }
-
-    /// A store without workers: nothing it writes is carried anywhere but by others.
-    pub fn store(&self) -> ClusterJobs {
-        ClusterJobs::new(self.ports())
-    }
-
-    fn consumer(&self, topic: Topic) -> Box<dyn Consumer> {
-        Box::new(Faulty::new(self.topics.consumer(topic, "workers"), Arc::clone(&self.plan)))
-    }
-
-    /// A process with a store and both workers.
-    pub fn process(&self) -> Process {
-        let process = self.front_end();
-        let events = EventsWorker::new(process.store.clone(), self.consumer(Topic::Events));
-        let task = tokio::spawn(events.run(process.shutdown.child_token()));
-        Process { tasks: process.tasks.into_iter().chain([task]).collect(), ..process }
-    }
-
-    /// A process that owns no campaign.
-    pub fn front_end(&self) -> Process {
-        let store = self.store();
-        let shutdown = CancellationToken::new();
-        let jobs = JobsWorker::new(store.clone(), self.consumer(Topic::Jobs));
-        let tasks = vec![tokio::spawn(jobs.run(shutdown.child_token()))];
-        Process { store, shutdown, tasks }
-    }
-}
-
-/// One process.
+/// A process: its store and its workers.
 pub struct Process {
     pub store: ClusterJobs,
     shutdown: CancellationToken,
@@ -102,7 +27,22 @@ pub struct Process {
 }
 
 impl Process {
-    /// As by kill -9: nothing is ended.
+    /// One that owns no campaign: it writes the rows of released jobs.
+    pub fn new(store: ClusterJobs, jobs: Box<dyn Consumer>) -> Self {
+        let shutdown = CancellationToken::new();
+        let jobs = JobsWorker::new(store.clone(), jobs);
+        let tasks = vec![tokio::spawn(jobs.run(shutdown.child_token()))];
+        Self { store, shutdown, tasks }
+    }
+
+    /// The same with the worker of events, which makes it own campaigns.
+    pub fn with_events(mut self, events: Box<dyn Consumer>) -> Self {
+        let events = EventsWorker::new(self.store.clone(), events);
+        self.tasks.push(tokio::spawn(events.run(self.shutdown.child_token())));
+        self
+    }
+
+    /// As by kill -9: nothing is ended, and what was begun goes nowhere.
     pub fn kill(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
@@ -128,19 +68,26 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::new(1_790_000_000 + second, 0).unwrap()
 }
 
+pub fn event_at(number: u32, attempt: u16, at: Timestamp, kind: EventKind) -> JobEvent {
+    JobEvent { device: Some(device(number)), ordinal: number, attempt, at, kind }
+}
+
 pub fn event(number: u32, attempt: u16, second: i64, kind: EventKind) -> JobEvent {
-    JobEvent { device: Some(device(number)), ordinal: number, attempt, at: at(second), kind }
+    event_at(number, attempt, at(second), kind)
 }
 
 pub fn moved(number: u32, attempt: u16, second: i64) -> JobEvent {
     event(number, attempt, second, EventKind::Moved { phase: Phase::Running(FirmwareStage::Updating) })
 }
 
-pub fn release(number: u32, attempt: u16) -> Release {
-    let since = at(attempt.into());
+pub fn release_at(number: u32, attempt: u16, since: Timestamp) -> Release {
     let job = Job { campaign: CAMPAIGN, ordinal: number, attempt, phase: Phase::Waiting, since };
-    let event = event(number, attempt, attempt.into(), EventKind::Released { wave: 0, after: None });
+    let event = event_at(number, attempt, since, EventKind::Released { wave: 0, after: None });
     Release { device: device(number), job, event, trigger_until: None }
+}
+
+pub fn release(number: u32, attempt: u16) -> Release {
+    release_at(number, attempt, at(attempt.into()))
 }
 
 /// Looks until what is asked for is there.

@@ -1,22 +1,17 @@
 //! A cluster on real servers, with a keyspace, topics and keys of its own.
 
-// Each of those who use it uses its part.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc)]
-
 use std::sync::Arc;
 
 use service_kit::{Metrics, Settings};
 use storage::{KeyRing, seal::KeyId};
-use storage_cluster::{
-    ClusterJobs, ClusterTriggers, EventsWorker, JobsWorker, Ports, draw_from_system, topics::Topic,
-};
+use storage_cluster::{ClusterJobs, ClusterTriggers, Ports, draw_from_system, topics::Topic};
 use storage_kafka::Kafka;
 use storage_redis::{Redis, RedisSettings};
 use storage_scylla::{
     JobKeep, Replication, Scylla, ScyllaBlocks, ScyllaDevices, ScyllaRows, ScyllaSettings, schema,
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use super::Process;
 
 /// The servers, and what of them is this run's.
 pub struct Servers {
@@ -24,13 +19,6 @@ pub struct Servers {
     scylla: ScyllaSettings,
     connection: Scylla,
     ports: Ports,
-}
-
-/// A process: its store and its workers.
-pub struct Process {
-    pub store: ClusterJobs,
-    shutdown: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Servers {
@@ -66,14 +54,9 @@ impl Servers {
     }
 
     pub fn process(&self) -> Process {
+        let consumer = |topic, group| Box::new(self.kafka.consumer(topic, group).unwrap());
         let store = ClusterJobs::new(self.ports.clone());
-        let shutdown = CancellationToken::new();
-        let consumer = |topic, group| Box::new(self.kafka.consumer(topic, group).unwrap()) as Box<_>;
-        let jobs = JobsWorker::new(store.clone(), consumer(Topic::Jobs, "jobs"));
-        let events = EventsWorker::new(store.clone(), consumer(Topic::Events, "events"));
-        let tasks =
-            vec![tokio::spawn(jobs.run(shutdown.clone())), tokio::spawn(events.run(shutdown.clone()))];
-        Process { store, shutdown, tasks }
+        Process::new(store, consumer(Topic::Jobs, "jobs")).with_events(consumer(Topic::Events, "events"))
     }
 
     /// The queue of triggers that released jobs ask for.
@@ -112,19 +95,4 @@ async fn topics(brokers: &str, run: &str) -> Kafka {
     let kafka = Kafka::new(&settings, &Metrics::new("test")).unwrap();
     kafka.apply_topics().await.unwrap();
     kafka
-}
-
-impl Process {
-    /// As by kill -9: nothing is ended, and what was begun goes nowhere.
-    pub fn kill(self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-
-    pub async fn stop(self) {
-        self.shutdown.cancel();
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        self.store.shutdown().await;
-    }
 }
