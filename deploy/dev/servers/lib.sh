@@ -1,4 +1,4 @@
-# Sourced by `up` and `down`: where the servers' state is, which ports they have, which of them live.
+# Sourced by `up`, `down`, `cluster` and `ordeal`: where the servers' state is, which ports they have, which of them live.
 #   FLOTILLA_DEV_DIR    state, logs and addresses (default: target/dev of this clone); remove it for empty servers
 #   FLOTILLA_DEV_PORT   the first of fifty ports (default 26000), so that several sets can run beside each other
 # shellcheck shell=bash
@@ -41,6 +41,27 @@ living() {
     [ -n "$start" ] && [ "$(began "$pid")" = "$start" ] && echo "$pid"
   done <"$state/$1/pids"
   return 0
+}
+
+# cluster_settings FOLDER: what every process and every command of a cluster on these servers reads, cluster.toml and beside it, in
+# the environment, what is this set's own. The folder is for its keys and the operator's token.
+cluster_settings() {
+  # shellcheck disable=SC1090
+  . "$address_file"
+  export FLOTILLA_CONFIG=$repository/deploy/dev/cluster.toml
+  export FLOTILLA__STORAGE__DATA=$1 FLOTILLA__SECRETS__KEY_FILE=$1/keys
+  export FLOTILLA__REDIS__NODES="['$FLOTILLA_TEST_REDIS']"
+  export FLOTILLA__KAFKA__BOOTSTRAP=$FLOTILLA_TEST_KAFKA
+  export FLOTILLA__SCYLLA__CONTACT_POINTS="['$FLOTILLA_TEST_CASSANDRA']"
+}
+
+# prepare_cluster PROGRAM FOLDER: the settings, with keys where there are none, and the tables and topics.
+prepare_cluster() {
+  mkdir -p "$2"
+  [ -s "$2/keys" ] || (umask 077 && "$1" secrets new-key --id 1 >"$2/keys")
+  cluster_settings "$2"
+  "$1" schema apply >/dev/null
+  "$1" topics apply >/dev/null
 }
 
 # The jars of one profile of the pom, fetched once for each version of the pom.
