@@ -162,7 +162,7 @@ impl Scylla {
         if let Some(known) = known {
             return Ok(known);
         }
-        let mut statement = Statement::new(cql.text);
+        let mut statement = Statement::new(cql.within(self.keyspace()));
         statement.set_is_idempotent(cql.kind != Kind::Conditional);
         statement.set_page_size(cql.page_rows);
         statement.set_execution_profile_handle(Some(self.profile(cql.kind)));

@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Conditional,
 }
 
-/// A statement of CQL and its kind. Tables are named without the keyspace.
+/// A statement of CQL and its kind. Tables are named without the keyspace; see [`Cql::within`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Cql {
     pub(crate) text: &'static str,
@@ -73,6 +73,21 @@ impl Cql {
     /// The same by pages of that many rows, where rows are large.
     pub(crate) const fn by_pages_of(self, rows: i32) -> Self {
         Self { page_rows: rows, ..self }
+    }
+
+    /// Its text with the keyspace before each table that is named without one: Cassandra warns of prepared statements that
+    /// leave it to the connection.
+    pub(crate) fn within(&self, keyspace: &str) -> String {
+        let mut text = String::with_capacity(self.text.len() + 4 * keyspace.len());
+        let mut names_table = false;
+        for word in self.text.split_inclusive(' ') {
+            if names_table && !word.contains('.') {
+                text.extend([keyspace, "."]);
+            }
+            text.push_str(word);
+            names_table = matches!(word, "FROM " | "INTO " | "UPDATE ");
+        }
+        text
     }
 }
 
@@ -179,5 +194,28 @@ impl Scylla {
             .map_err(|error| read_failed(operation, error))?;
         let rows = result.into_rows_result().map_err(|error| StoreError::corrupt(operation, error))?;
         Ok((rows, next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_of_a_statement_is_one_of_the_keyspace() {
+        for (text, want) in [
+            ("SELECT key FROM system.local", "SELECT key FROM system.local"),
+            ("SELECT a FROM device WHERE b = ?", "SELECT a FROM ks.device WHERE b = ?"),
+            (
+                "INSERT INTO start (a) VALUES (?) IF NOT EXISTS",
+                "INSERT INTO ks.start (a) VALUES (?) IF NOT EXISTS",
+            ),
+            (
+                "BEGIN BATCH UPDATE trees USING TTL 9 SET a = ?; DELETE a FROM pages; APPLY BATCH",
+                "BEGIN BATCH UPDATE ks.trees USING TTL 9 SET a = ?; DELETE a FROM ks.pages; APPLY BATCH",
+            ),
+        ] {
+            assert_eq!(Cql::read(text).within("ks"), want);
+        }
     }
 }
