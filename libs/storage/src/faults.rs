@@ -103,6 +103,28 @@ impl FaultPlan {
         Some(fault)
     }
 
+    /// Runs a call with the fault that comes to it, if one does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call, [`ErrorKind::Unavailable`] where it was refused, [`ErrorKind::TimedOut`] where its answer was lost.
+    pub async fn around<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        match self.fault(operation) {
+            None => call.await,
+            Some(Fault::Refused) => Err(StoreError::unavailable(operation, "refused by the plan of faults")),
+            Some(Fault::AnswerLost) => {
+                // An error of the call itself is an answer, and that is lost too.
+                drop(call.await);
+                let source = Some("the answer was lost by the plan of faults".into());
+                Err(StoreError { kind: ErrorKind::TimedOut, operation, source })
+            }
+        }
+    }
+
     fn named(&self, operation: &'static str) -> Option<Fault> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let position = next.iter().position(|(named, _)| *named == operation)?;
@@ -148,16 +170,7 @@ impl<S: ?Sized> Faulty<S> {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match self.plan.fault(operation) {
-            None => call.await,
-            Some(Fault::Refused) => Err(StoreError::unavailable(operation, "refused by the plan of faults")),
-            Some(Fault::AnswerLost) => {
-                // An error of the call itself is an answer, and that is lost too.
-                drop(call.await);
-                let source = Some("the answer was lost by the plan of faults".into());
-                Err(StoreError { kind: ErrorKind::TimedOut, operation, source })
-            }
-        }
+        self.plan.around(operation, call).await
     }
 
     /// Runs a call that changes nothing.

@@ -32,14 +32,7 @@ impl<P> Faulty<P> {
         operation: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        match self.plan.fault(operation) {
-            None => call.await,
-            Some(Fault::Refused) => Err(StoreError { kind: ErrorKind::Unavailable, operation, source: None }),
-            Some(Fault::AnswerLost) => {
-                call.await?;
-                Err(StoreError { kind: ErrorKind::TimedOut, operation, source: None })
-            }
-        }
+        self.plan.around(operation, call).await
     }
 }
 
