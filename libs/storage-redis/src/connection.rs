@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, ClientTlsConfig, Cmd, ConnectionInfo, ErrorKind as Kind, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, RedisError, ServerErrorKind, TlsCertificates,
+    Client, Cmd, ConnectionInfo, ErrorKind as Kind, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
+    RedisError, ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -16,7 +16,7 @@ use crate::{
     RedisSettings,
     keys::Keys,
     script::Script,
-    settings::{ClientCertificate, SettingsError},
+    settings::{Files, SettingsError},
 };
 
 /// Octets that were sent and stay unacknowledged for this long end the connection, so that a server that vanished without
@@ -70,9 +70,8 @@ impl Redis {
         // The same provider for every library in the process; where someone chose one before, theirs.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let unusable = |error: SettingsError| StoreError::corrupt(OPERATION, error);
-        settings.check().map_err(unusable)?;
-        let tls = certificates(settings).await.map_err(unusable)?;
-        let nodes = nodes(settings).map_err(unusable)?;
+        let Files { password, certificates: tls } = Files::read(settings).map_err(unusable)?;
+        let nodes = nodes(settings, password.as_deref()).map_err(unusable)?;
         let link = if settings.cluster {
             connect_cluster(settings, nodes, tls).await
         } else {
@@ -85,9 +84,9 @@ impl Redis {
         let redis = Self(Arc::new(Inner {
             link,
             keys: Keys::new(&settings.key_prefix),
-            call_timeout: settings.call_timeout,
-            device_keep: settings.device_keep,
-            idle_keep: settings.idle_keep,
+            call_timeout: settings.call_timeout.value(),
+            device_keep: settings.device_keep.value(),
+            idle_keep: settings.idle_keep.value(),
         }));
         redis.ping().await?;
         Ok(redis)
@@ -162,7 +161,7 @@ impl Redis {
     }
 }
 
-fn nodes(settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, SettingsError> {
+fn nodes(settings: &RedisSettings, password: Option<&String>) -> Result<Vec<ConnectionInfo>, SettingsError> {
     let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
     settings
         .nodes
@@ -173,30 +172,12 @@ fn nodes(settings: &RedisSettings) -> Result<Vec<ConnectionInfo>, SettingsError>
             if let Some(username) = &settings.username {
                 login = login.set_username(username);
             }
-            if let Some(password) = &settings.password {
-                login = login.set_password(password.as_str());
+            if let Some(password) = password {
+                login = login.set_password(password);
             }
             Ok(info.set_redis_settings(login).set_tcp_settings(tcp.clone()))
         })
         .collect()
-}
-
-async fn certificates(settings: &RedisSettings) -> Result<TlsCertificates, SettingsError> {
-    let read = async |path: &std::path::Path| {
-        tokio::fs::read(path).await.map_err(|source| SettingsError::File { path: path.to_owned(), source })
-    };
-    let root_cert = match &settings.ca_file {
-        Some(path) => Some(read(path).await?),
-        None => None,
-    };
-    let client_tls = match &settings.client_certificate {
-        Some(ClientCertificate { certificate_file, key_file }) => Some(ClientTlsConfig {
-            client_cert: read(certificate_file).await?,
-            client_key: read(key_file).await?,
-        }),
-        None => None,
-    };
-    Ok(TlsCertificates { client_tls, root_cert })
 }
 
 async fn connect_single(
@@ -213,8 +194,8 @@ async fn connect_single(
     // No retries here: a call that finds the server away fails at once, and sets off the next attempt to connect.
     let config = ConnectionManagerConfig::new()
         .set_number_of_retries(0)
-        .set_connection_timeout(Some(settings.connect_timeout))
-        .set_response_timeout(Some(settings.call_timeout))
+        .set_connection_timeout(Some(settings.connect_timeout.value()))
+        .set_response_timeout(Some(settings.call_timeout.value()))
         .set_pipeline_buffer_size(PIPELINE_MAX);
     Ok(Link::Single(ConnectionManager::new_with_config(client, config).await?))
 }
@@ -232,8 +213,8 @@ async fn connect_cluster(
         .retries(CLUSTER_RETRIES)
         .min_retry_wait(10)
         .max_retry_wait(200)
-        .connection_timeout(settings.connect_timeout)
-        .response_timeout(settings.call_timeout);
+        .connection_timeout(settings.connect_timeout.value())
+        .response_timeout(settings.call_timeout.value());
     if is_tls {
         builder = builder.certs(tls);
     }

@@ -10,4 +10,5 @@ mod sessions;
 mod settings;
 
 pub use connection::Redis;
-pub use settings::{ClientCertificate, RedisSettings, SettingsError};
+pub use service_kit::settings::RedisSettings;
+pub use settings::{SettingsError, check};

@@ -24,6 +24,7 @@ use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
     statement::batch::{Batch, BatchType},
 };
+use service_kit::settings::Span;
 use storage::{Collection, Collector as _, SnapshotStore as _, TenantId};
 use storage_scylla::{Replication, Scylla, ScyllaSettings, SnapshotOptions, Snapshots, schema};
 
@@ -53,7 +54,7 @@ fn main() -> Result<(), Failure> {
             contact_points: address.split(',').map(str::to_owned).collect(),
             keyspace: format!("bench_{:x}", Timestamp::now().as_microsecond()),
             replication: Replication::Everywhere(1),
-            request_deadline: Duration::from_secs(30),
+            request_timeout: Span::of_ms(30_000),
             ..ScyllaSettings::default()
         };
         schema::apply(&settings).await?;

@@ -23,14 +23,15 @@ use scylla::{
     },
     statement::{prepared::PreparedStatement, unprepared::Statement},
 };
+use service_kit::settings::{Consistency, SerialConsistency};
 use storage::StoreError;
 
 use crate::{
-    Consistency, ScyllaError, ScyllaSettings, SerialConsistency,
+    ScyllaError, ScyllaSettings,
     error::prepare_failed,
     schema,
+    settings::Files,
     statement::{Cql, Kind},
-    tls,
 };
 
 /// A connection to a cluster and one keyspace of it. Cheap to clone; all clones are the same connection.
@@ -85,28 +86,28 @@ impl Scylla {
     }
 
     pub(crate) async fn connect_without_keyspace(settings: &ScyllaSettings) -> Result<Self, ScyllaError> {
-        settings.check()?;
+        let Files { credentials, tls } = Files::read(settings)?;
         let profiles = Profiles::of(settings);
-        let tls = settings.tls.as_ref().map(tls::client_config).transpose()?;
+        let connect_timeout = settings.connect_timeout.value();
         let mut builder = SessionBuilder::new()
             .known_nodes(&settings.contact_points)
-            .connection_timeout(settings.connect_deadline / 2)
+            // To all contact points together; one node gets half of it.
+            .connection_timeout(connect_timeout / 2)
             .pool_size(PoolSize::default())
             .compression(Some(Compression::Lz4))
             .keyspaces_to_fetch([&settings.keyspace])
             .schema_agreement_timeout(Duration::from_secs(60))
             .default_execution_profile_handle(profiles.write.clone())
             .tls_context(tls);
-        if let Some((user, password)) = &settings.credentials {
-            builder = builder.user(user, password);
+        if let Some((user, password)) = &credentials {
+            builder = builder.user(user, password.as_str());
         }
         let contact_points = settings.contact_points.join(", ");
-        let session = match tokio::time::timeout(settings.connect_deadline, builder.build()).await {
+        let session = match tokio::time::timeout(connect_timeout, builder.build()).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => return Err(ScyllaError::Connect { contact_points, source: Box::new(error) }),
             Err(_) => {
-                let within = settings.connect_deadline;
-                return Err(ScyllaError::ConnectDeadline { contact_points, within });
+                return Err(ScyllaError::ConnectDeadline { contact_points, within: connect_timeout });
             }
         };
         let keyspace = settings.keyspace.clone();
@@ -215,11 +216,12 @@ impl Profiles {
             ExecutionProfile::builder()
                 .consistency(consistency)
                 .serial_consistency(Some(serial))
-                .request_timeout(Some(settings.request_deadline))
+                .request_timeout(Some(settings.request_timeout.value()))
                 .load_balancing_policy(Arc::clone(&policy))
                 .retry_policy(Arc::new(DefaultRetryPolicy::new()))
         };
-        let speculative = settings.speculative_delay.map(|retry_interval| {
+        let speculative_delay = Some(settings.speculative_delay.value()).filter(|delay| !delay.is_zero());
+        let speculative = speculative_delay.map(|retry_interval| {
             Arc::new(SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval }) as Arc<_>
         });
         let handle = |builder: ExecutionProfileBuilder| builder.build().into_handle();

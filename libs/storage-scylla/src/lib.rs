@@ -24,5 +24,6 @@ pub use devices::ScyllaDevices;
 pub use error::ScyllaError;
 pub use job_rows::{JobKeep, ScyllaRows};
 pub use ledger_blocks::ScyllaBlocks;
-pub use settings::{Consistency, Replication, ScyllaSettings, SerialConsistency, TlsSettings};
+pub use service_kit::settings::{Replication, ScyllaSettings};
+pub use settings::check;
 pub use snapshots::{SnapshotOptions, Snapshots};

@@ -5,19 +5,24 @@ use std::{path::Path, sync::Arc};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use crate::{ScyllaError, TlsSettings};
+use crate::ScyllaError;
 
 /// The client's side of TLS.
-pub(crate) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, ScyllaError> {
+///
+/// The driver checks a node's certificate against its IP address, so that is what it must name.
+pub(crate) fn client_config(
+    ca: &Path,
+    identity: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, ScyllaError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&settings.ca_file)? {
-        roots.add(certificate).map_err(|error| unusable(&settings.ca_file, error))?;
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| unusable(ca, error))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&settings.ca_file, error))?
+        .map_err(|error| unusable(ca, error))?
         .with_root_certificates(roots);
-    let Some((chain, key)) = &settings.identity else {
+    let Some((chain, key)) = identity else {
         return Ok(Arc::new(builder.with_no_client_auth()));
     };
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;

@@ -15,6 +15,7 @@ use dm_tree::{Change, Format, Leaf};
 use jiff::{SignedDuration, Timestamp};
 use scylla::client::{session::Session, session_builder::SessionBuilder};
 use serde_json::{Value, json};
+use service_kit::settings::Span;
 use storage::{SnapshotStore as _, TenantId};
 use storage_scylla::{Replication, Scylla, ScyllaSettings, SnapshotOptions, Snapshots, schema};
 
@@ -157,8 +158,8 @@ fn keyspace() -> Option<ScyllaSettings> {
         contact_points: address.split(',').map(str::to_owned).collect(),
         keyspace: format!("t_snapshot_gc_{:x}", Timestamp::now().as_microsecond()),
         replication: Replication::Everywhere(1),
-        request_deadline: Duration::from_secs(20),
-        connect_deadline: Duration::from_secs(20),
+        request_timeout: Span::of_ms(20_000),
+        connect_timeout: Span::of_ms(20_000),
         ..ScyllaSettings::default()
     })
 }

@@ -112,7 +112,7 @@ impl RolesSettings {
 
 impl RedisSettings {
     /// What no single key can get wrong, as key and sentence.
-    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         match self.nodes.len() {
             0 => problems.push(("redis.nodes", "expected at least one address".to_owned())),
@@ -141,7 +141,7 @@ impl RedisSettings {
 
 impl ScyllaSettings {
     /// What no single key can get wrong, as key and sentence.
-    pub(super) fn problems(&self) -> Vec<(&'static str, String)> {
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if self.contact_points.is_empty() {
             problems.push(("scylla.contact_points", "expected at least one address".to_owned()));

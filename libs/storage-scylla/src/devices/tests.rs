@@ -1,8 +1,9 @@
 //! What a process that died in the middle of adding or writing devices leaves, and who carries it through.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme};
+use service_kit::settings::Span;
 use storage::{Device, DeviceStore as _, Inventory, KeyRing, TenantId, laws, seal::KeyId};
 
 use super::{ScyllaDevices, ordinals::Batch, record::encode_inventory};
@@ -32,8 +33,8 @@ async fn what_a_dead_process_left_is_carried_through() {
         contact_points: address.split(',').map(str::to_owned).collect(),
         keyspace: format!("t_crash_{:x}", jiff::Timestamp::now().as_microsecond()),
         replication: Replication::Everywhere(1),
-        request_deadline: Duration::from_secs(20),
-        connect_deadline: Duration::from_secs(20),
+        request_timeout: Span::of_ms(20_000),
+        connect_timeout: Span::of_ms(20_000),
         ..ScyllaSettings::default()
     };
     schema::apply(&settings).await.unwrap();

@@ -3,8 +3,7 @@
 // Each test binary uses its part of this.
 #![allow(dead_code, unreachable_pub)]
 
-use std::time::Duration;
-
+use service_kit::settings::Span;
 use storage_scylla::{Replication, Scylla, ScyllaSettings, schema};
 
 /// A keyspace with all tables, which ends with [`Keyspace::end`].
@@ -21,8 +20,8 @@ pub fn settings(name: &str) -> Option<ScyllaSettings> {
         contact_points: address.split(',').map(str::to_owned).collect(),
         keyspace: format!("t_{name}_{run:x}"),
         replication: Replication::Everywhere(1),
-        request_deadline: Duration::from_secs(20),
-        connect_deadline: Duration::from_secs(20),
+        request_timeout: Span::of_ms(20_000),
+        connect_timeout: Span::of_ms(20_000),
         ..ScyllaSettings::default()
     })
 }

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use service_kit::{Health, Settings, Shutdown, settings::Role};
+use service_kit::{
+    Health, Settings, Shutdown,
+    settings::{Role, SnapshotSettings},
+};
 use storage::{Collector, KeyRing, Ownership, OwnsNone, StoreError, Stores};
 use storage_cluster::{
     ClusterJobs, ClusterTriggers, EventsWorker, JobsWorker, Ports, devices::CachedDevices, draw_from_system,
@@ -12,10 +15,12 @@ use storage_cluster::{
 };
 use storage_kafka::Kafka;
 use storage_redis::Redis;
-use storage_scylla::{JobKeep, Scylla, ScyllaBlocks, ScyllaDevices, ScyllaError, ScyllaRows, Snapshots};
+use storage_scylla::{
+    JobKeep, Scylla, ScyllaBlocks, ScyllaDevices, ScyllaError, ScyllaRows, SnapshotOptions, Snapshots,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Backend, Opening, keep_keys_fresh, servers};
+use super::{Backend, Opening, keep_keys_fresh};
 
 /// How far behind the durable time of a device's last visit may be.
 const SEEN_GRAIN: Duration = Duration::from_secs(3600);
@@ -63,10 +68,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend
 
 /// Looks after the trees in Scylla. A server that is away is not waited for.
 pub(super) async fn open_collector(settings: &Settings) -> anyhow::Result<Arc<dyn Collector>> {
-    let scylla = servers::scylla(&settings.scylla)?;
-    scylla.check()?;
-    let scylla = Scylla::connect(&scylla).await?;
-    Ok(Arc::new(Snapshots::new(scylla, servers::snapshots(&settings.snapshot))))
+    let scylla = Scylla::connect(&settings.scylla).await?;
+    Ok(Arc::new(Snapshots::new(scylla, trees(&settings.snapshot))))
 }
 
 fn needs(opening: &Opening<'_>, server: &str) -> bool {
@@ -74,17 +77,18 @@ fn needs(opening: &Opening<'_>, server: &str) -> bool {
 }
 
 async fn connect_scylla(opening: &Opening<'_>) -> anyhow::Result<Option<Scylla>> {
-    let settings = servers::scylla(&opening.settings.scylla)?;
-    settings.check()?;
+    let settings = &opening.settings.scylla;
+    storage_scylla::check(settings)?;
     let pause_max = opening.settings.process.retry_pause_max.value();
-    let connect = || Scylla::connect(&settings);
+    let connect = || Scylla::connect(settings);
     Ok(opening.health.wait_for::<_, ScyllaError, _>(SCYLLA, pause_max, connect).await)
 }
 
 async fn connect_redis(opening: &Opening<'_>) -> anyhow::Result<Option<Redis>> {
-    let settings = servers::redis(&opening.settings.redis)?;
+    let settings = &opening.settings.redis;
+    storage_redis::check(settings)?;
     let pause_max = opening.settings.process.retry_pause_max.value();
-    let connect = || Redis::connect(&settings);
+    let connect = || Redis::connect(settings);
     Ok(opening.health.wait_for::<_, StoreError, _>(REDIS, pause_max, connect).await)
 }
 
@@ -120,7 +124,7 @@ fn compose(
     scylla: &Scylla,
 ) -> anyhow::Result<Backend> {
     let (redis, topics) = (Arc::new(redis), Arc::new(kafka.clone()));
-    let snapshots = Arc::new(Snapshots::new(scylla.clone(), servers::snapshots(&opening.settings.snapshot)));
+    let snapshots = Arc::new(Snapshots::new(scylla.clone(), trees(&opening.settings.snapshot)));
     let jobs = ClusterJobs::new(Ports {
         rows: Arc::new(ScyllaRows::new(scylla.clone(), &JobKeep::default())?),
         blocks: Arc::new(ScyllaBlocks::new(scylla.clone())),
@@ -185,6 +189,16 @@ fn until<F: Future<Output = ()> + Send + 'static>(
         }
         Ok(())
     })
+}
+
+/// How trees are kept in Scylla.
+fn trees(settings: &SnapshotSettings) -> SnapshotOptions {
+    SnapshotOptions {
+        page_cache_bytes: settings.page_cache.as_usize(),
+        history_age_max: Some(settings.history_age_max.value()),
+        seen_every: settings.seen_every.value(),
+        ..SnapshotOptions::default()
+    }
 }
 
 /// Asks the servers that are needed whether they are there, as long as the process runs.

@@ -2,9 +2,6 @@
 
 mod cluster;
 mod embedded;
-mod servers;
-
-pub(crate) use servers::scylla as scylla_settings;
 
 use std::sync::Arc;
 

@@ -9,7 +9,6 @@ use service_kit::Settings;
 use storage_scylla::{Scylla, ScyllaError, ScyllaSettings, schema};
 
 use crate::{
-    backend::scylla_settings,
     exit::{Exit, Failure},
     output::{self, Format, Table},
 };
@@ -57,12 +56,11 @@ struct MigrationView {
 pub(crate) fn run(args: &SchemaArgs) -> Result<Exit, Failure> {
     let settings = Settings::load(args.config.as_deref(), std::env::vars(), [])
         .map_err(|errors| Failure::error(format!("the settings cannot be used\n{errors}")))?;
-    let settings = scylla_settings(&settings.scylla)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let status = runtime.block_on(look(args.command, &settings)).map_err(|error| {
+    let status = runtime.block_on(look(args.command, &settings.scylla)).map_err(|error| {
         let failure = Failure::from(anyhow::Error::from(error));
         if matches!(args.command, SchemaCommand::Status) {
             failure.hint("flotilla schema apply makes them")
