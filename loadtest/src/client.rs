@@ -48,6 +48,9 @@ pub struct ClientOptions {
     pub http2: bool,
     /// For HTTPS.
     pub tls: TlsOptions,
+    /// Where connections go, in turn, whatever host an address names: the front-ends behind a load balancer, as
+    /// `host:port`. Empty: to the host itself. With HTTP/2 there is one connection only.
+    pub via: Vec<String>,
     /// Connections kept without an exchange, at most.
     pub idle_connections_max: usize,
     /// An exchange that takes longer has failed.
@@ -57,7 +60,13 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
-        Self { http2: false, tls: TlsOptions::default(), idle_connections_max: 1_024, timeout }
+        Self {
+            http2: false,
+            tls: TlsOptions::default(),
+            via: Vec::new(),
+            idle_connections_max: 1_024,
+            timeout,
+        }
     }
 }
 
@@ -133,7 +142,7 @@ impl Client {
         Ok(Self { options, tls, idle, shared, connects: AtomicU64::new(0) })
     }
 
-    /// Connections made so far.
+    /// Connections begun so far.
     pub fn connects(&self) -> u64 {
         self.connects.load(Ordering::Relaxed)
     }
@@ -327,11 +336,18 @@ impl Client {
     }
 
     async fn tcp(&self, uri: &Uri) -> Result<TcpStream, ClientError> {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let io = |source| ClientError::Io { what: "connect", source };
-        let stream = TcpStream::connect((host, port)).await.map_err(io)?;
-        self.connects.fetch_add(1, Ordering::Relaxed);
+        let turn = self.connects.fetch_add(1, Ordering::Relaxed);
+        let turns = u64::try_from(self.options.via.len()).unwrap_or(u64::MAX).max(1);
+        let front = usize::try_from(turn % turns).ok().and_then(|turn| self.options.via.get(turn));
+        let stream = if let Some(front) = front {
+            TcpStream::connect(front).await
+        } else {
+            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+            let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+            TcpStream::connect((host, port)).await
+        };
+        let stream = stream.map_err(io)?;
         stream.set_nodelay(true).map_err(io)?;
         Ok(stream)
     }

@@ -104,6 +104,18 @@ async fn a_fleet_without_a_server_ends_when_told() {
 }
 
 #[tokio::test]
+async fn a_fleet_goes_to_several_front_ends_in_turn() {
+    let stub = Arc::new(Stub::default()).serve().await;
+    let there = stub.trim_start_matches("http://").trim_end_matches("/dm").to_owned();
+    let mut fleet = fleet("http://dm.invalid/dm", 20);
+    fleet.until.duration = Some(Duration::from_millis(600));
+    // Nothing listens on port 1.
+    fleet.client.via = vec![there, "127.0.0.1:1".into()];
+    let report = loadtest::run(fleet, |_| (), CancellationToken::new()).await.unwrap();
+    assert_eq!(report.answers.keys().collect::<Vec<_>>(), ["200", "broken"]);
+}
+
+#[tokio::test]
 async fn a_fleet_ends_when_all_have_the_version() {
     let stub = Arc::new(Stub { image: image(), update: Some("2.0.0"), ..Stub::default() });
     let url = stub.clone().serve().await;

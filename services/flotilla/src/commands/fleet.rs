@@ -63,6 +63,9 @@ struct RunArgs {
     /// Where devices go: what `flotilla serve` prints as the device listener
     #[arg(long, value_name = "URL")]
     url: String,
+    /// Connect there, in turn, instead of to the URL's host, as a load balancer would; may be given again
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "http2")]
+    via: Vec<String>,
     /// How many devices
     #[arg(long, value_name = "N", default_value_t = 100)]
     devices: u32,
@@ -133,6 +136,7 @@ fn run_fleet(args: &RunArgs) -> Result<Exit, Failure> {
     fleet.trigger_port = args.trigger_port;
     fleet.active_max = args.active_max;
     fleet.client.http2 = args.http2;
+    fleet.client.via.clone_from(&args.via);
     fleet.client.tls.ca.clone_from(&args.ca);
     fleet.client.tls.insecure = args.insecure;
     fleet.until.duration = args.duration;
