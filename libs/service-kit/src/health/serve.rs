@@ -28,7 +28,7 @@ pub struct Page {
     pub text: String,
 }
 
-/// The answer to a `GET` of `path`. `metrics` is `None` where nobody may see them without a token.
+/// The answer to a `GET` of `path`: 503 for what is not known while the process starts or drains. `metrics` is `None` where nobody may see them without a token.
 pub fn page(path: &str, health: &Health, metrics: Option<&Metrics>) -> Page {
     let (status, media_type, text) = match (path, metrics) {
         ("/health/livez", _) => (StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
@@ -37,6 +37,8 @@ pub fn page(path: &str, health: &Health, metrics: Option<&Metrics>) -> Page {
         ("/metrics", Some(metrics)) => {
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.expose())
         }
+        // What there will be is not known before the start is over.
+        _ if health.serving().is_err() => verdict(health.serving()),
         _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "not found\n".to_owned()),
     };
     Page { status, media_type, text }

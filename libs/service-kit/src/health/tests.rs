@@ -30,7 +30,7 @@ fn readiness_names_what_is_missing_and_liveness_does_not_care() {
     shutdown.begin();
     assert_eq!(ready().text, "draining\nredis is missing (for session): gone\n");
     assert_eq!(page("/health/livez", &health, Some(&metrics)).status, 200);
-    assert_eq!(page("/", &health, Some(&metrics)).status, 404);
+    assert_eq!(page("/", &health, Some(&metrics)).status, 503);
 }
 
 #[test]
@@ -39,7 +39,9 @@ fn a_process_serves_while_a_server_is_away_but_not_before_its_start_nor_after_it
     health.needs("redis", "session");
     let serving = || page("/health/servez", &health, None);
     assert_eq!((serving().status.as_u16(), serving().text.as_str()), (503, "starting\n"));
+    assert_eq!(page("/v1/devices", &health, None), serving(), "there may be such a page soon");
     shutdown.set_ready();
+    assert_eq!(page("/v1/devices", &health, None).status, 404);
     assert_eq!(page("/health/readyz", &health, None).status, 503);
     assert_eq!((serving().status.as_u16(), serving().text.as_str()), (200, "ok\n"));
     shutdown.begin();

@@ -9,7 +9,10 @@ use std::{
 
 use admin_service::api::{Page, ProblemBody};
 use serde::{Serialize, de::DeserializeOwned};
-use ureq::{Agent, Body, RequestBuilder, SendBody, http::Response};
+use ureq::{
+    Agent, Body, RequestBuilder, SendBody,
+    http::{Response, StatusCode},
+};
 
 pub(crate) use args::ClientArgs;
 
@@ -160,6 +163,12 @@ impl Client {
         let text = read_text(response)?;
         match serde_json::from_str::<ProblemBody>(&text) {
             Ok(problem) => Err(problem.into()),
+            // A server that starts or drains, or a balancer without one behind it.
+            Err(_) if status == StatusCode::SERVICE_UNAVAILABLE => Err(Failure::transient(format!(
+                "the server at {} cannot answer now: {}",
+                self.base,
+                text.lines().next().unwrap_or_default()
+            ))),
             Err(_) => Err(Failure::error(format!("the server at {} answered {status}", self.base))
                 .hint("is this the admin listener? It is not the one that devices talk to")),
         }
