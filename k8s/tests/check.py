@@ -5,10 +5,15 @@ import json
 import os
 import pathlib
 import re
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
+import urllib.error
+import urllib.request
 
 import jsonschema
 import kubernetes_validate
@@ -17,6 +22,12 @@ import yaml
 TESTS = pathlib.Path(__file__).resolve().parent
 CHART = TESTS.parent / "flotilla"
 HELM, FLOTILLA, KUBERNETES = os.environ["HELM"], os.environ["FLOTILLA"], os.environ["KUBERNETES"]
+
+# What the chart has to agree with the program on.
+SOURCE = (TESTS.parent.parent / "services/flotilla/src/backend/cluster.rs").read_text()
+JOBS_END_SECONDS = int(re.search(r"const JOBS_END_MAX: Duration = Duration::from_secs\((\d+)\)", SOURCE)[1])
+GROUPS = {topic.lower(): group for topic, group in re.findall(r'const (JOBS|EVENTS|TRIGGERS)_GROUP: &str = "([^"]+)"', SOURCE)}
+SETTINGS = (TESTS.parent.parent / "libs/service-kit/flotilla.toml").read_text()
 
 # From the oldest that the chart takes to the newest whose schemas there are.
 VERSIONS = ["1.30", ".".join(KUBERNETES.split(".")[:2]), kubernetes_validate.latest_version()]
@@ -42,9 +53,9 @@ def template(*values, chart=CHART):
 class Render:
     """What one values file gives."""
 
-    def __init__(self, values):
-        self.name = values.stem
-        done = template(values)
+    def __init__(self, *values):
+        self.name = values[0].stem
+        done = template(*values)
         if done.returncode != 0:
             raise SystemExit(f"{self.name}: {done.stderr}")
         self.text = done.stdout
@@ -222,9 +233,8 @@ def probes_and_drains_fit(render):
         env = {entry["name"]: entry.get("value") for entry in main["env"]}
         deadline = int(env["FLOTILLA__SHUTDOWN__DEADLINE"].removesuffix("s"))
         before = main.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        # What serve does after the deadline: JOBS_END_MAX of services/flotilla.
-        if pod["terminationGracePeriodSeconds"] < before + deadline + 10:
-            wrong(name, f"{before} s, {deadline} s and 10 s do not fit into {pod['terminationGracePeriodSeconds']} s")
+        if pod["terminationGracePeriodSeconds"] < before + deadline + JOBS_END_SECONDS:
+            wrong(name, f"{before} s, {deadline} s and {JOBS_END_SECONDS} s do not fit into {pod['terminationGracePeriodSeconds']} s")
         if {"devices", "operators"} & ports and before == 0:
             wrong(name, "balancers are not given time to hear of its end")
 
@@ -317,6 +327,9 @@ def scaling_is_within_partitions(render):
             topic = trigger["metadata"]["topic"]
             if item["spec"]["maxReplicaCount"] > partitions.get(topic, 0):
                 wrong(render.name, f"more pods than partitions of {topic}")
+            group = prefix + GROUPS[topic.removeprefix(f"{prefix}dm.")]
+            if trigger["metadata"]["consumerGroup"] != group:
+                wrong(render.name, f"the scaler of {topic} looks at {trigger['metadata']['consumerGroup']}, and the program reads it as {group}")
             if trigger["metadata"]["bootstrapServers"] != settings["bootstrap"]:
                 wrong(render.name, f"the scaler of {topic} asks other brokers")
         reference = trigger.get("authenticationRef")
@@ -398,6 +411,128 @@ def embedded_is_one_process_with_a_volume(render):
         wrong(render.name, "does not keep its data in its volume")
 
 
+class Process:
+    """A container as a process of this machine: its arguments and environment, its settings with paths and ports of this machine."""
+
+    def __init__(self, render, container, folder):
+        self.container = container
+        text = render.one("ConfigMap", fullname(render))["data"]["flotilla.toml"]
+        self.ports = {}
+        for port in container.get("ports", []):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.ports[port["name"]] = probe.getsockname()[1]
+            text = text.replace(f"0.0.0.0:{port['containerPort']}", f"127.0.0.1:{self.ports[port['name']]}")
+        self.folder = folder
+        data = folder / f"data-{len(list(folder.iterdir()))}"
+        text = text.replace("/var/lib/flotilla", str(data)).replace(SECRETS, f"{folder}/secrets/")
+        settings = folder / f"{data.name}.toml"
+        settings.write_text(text)
+        arguments = [part.replace("/etc/flotilla/config/flotilla.toml", str(settings)).replace(SECRETS, f"{folder}/secrets/") for part in container["args"]]
+        self.command = [FLOTILLA, *arguments]
+        self.environment = {entry["name"]: entry["value"] for entry in container.get("env", [])}
+
+    def start(self):
+        self.log = open(self.folder / "log", "a+")
+        self.running = subprocess.Popen(self.command, env=self.environment, stdout=self.log, stderr=self.log)
+
+    def status(self, port, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port]}{path}", timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as answer:
+            return answer.code
+        except OSError:
+            return None
+
+    def probe(self, name):
+        get = self.container[name]["httpGet"]
+        return self.status(get["port"], get["path"])
+
+    def comes_to(self, name):
+        """Whether a probe succeeds within half a minute."""
+        end = time.monotonic() + 30
+        while self.probe(name) != 200:
+            if time.monotonic() > end or self.running.poll() is not None:
+                return False
+            time.sleep(0.1)
+        return True
+
+
+def runs_as_its_pods_do(render):
+    """What the chart would run, run here: the migration, each pod with its probes and its end, and the test."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="flotilla-chart-"))
+    for kind in ("admin", "keys"):
+        (folder / "secrets" / kind).mkdir(parents=True)
+    (folder / "secrets/admin/admin.token").write_text("0123456789abcdef0123456789abcdef\n")
+    (folder / "secrets/keys/keys").write_text(run(FLOTILLA, "secrets", "new-key", "--id", "1").stdout)
+    processes = []
+
+    def job(suffix, address=None):
+        item = next((item for item in render.of("Job") if item["metadata"]["name"].endswith(suffix)), None)
+        for container in containers(item["spec"]["template"]["spec"]) if item else []:
+            process = Process(render, container, folder)
+            command = [f"http://127.0.0.1:{address}" if part.startswith("http://") else part for part in process.command]
+            done = run(*command, env=process.environment)
+            if done.returncode != 0:
+                wrong(f"{render.name}: {item['metadata']['name']} {container['name']}", f"{done.stdout}{done.stderr}")
+
+    try:
+        job("-migrate")
+        for name, item, _, pod in render.pods():
+            if item["kind"] != "Job":
+                process = Process(render, pod["containers"][0], folder)
+                process.name = name
+                process.start()
+                processes.append(process)
+        for process in processes:
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                if not process.comes_to(probe):
+                    wrong(process.name, f"{probe} does not succeed\n{(folder / 'log').read_text()[-2000:]}")
+            if process.status("health", "/metrics") != 200:
+                wrong(process.name, "shows no metrics")
+            # Neither is asked as it should be, and both say so: so there they are.
+            if "devices" in process.ports and process.status("devices", "/dm") != 405:
+                wrong(process.name, f"devices are answered {process.status('devices', '/dm')}")
+            if "operators" in process.ports and process.status("operators", "/v1/devices") != 401:
+                wrong(process.name, f"operators are answered {process.status('operators', '/v1/devices')}")
+        job("-test", next(process.ports["operators"] for process in processes if "operators" in process.ports))
+        for process in processes:
+            process.running.send_signal(signal.SIGTERM)
+        for process in processes:
+            code = process.running.wait(timeout=45)
+            if code != 0:
+                wrong(process.name, f"ends with {code} after SIGTERM\n{(folder / 'log').read_text()[-2000:]}")
+    finally:
+        for process in processes:
+            if process.running.poll() is None:
+                process.running.kill()
+                process.running.wait()
+    if not failures:
+        run("rm", "-r", folder)
+
+
+def over_real_servers():
+    """The cluster's pods, over the servers that the tests of the other crates use too."""
+    servers = {name: os.environ.get(f"FLOTILLA_TEST_{name}") for name in ("REDIS", "KAFKA", "CASSANDRA")}
+    if not all(servers.values()):
+        if os.environ.get("CI") == "true":
+            wrong("cluster", f"expected the addresses of servers, got {servers}")
+        return print("cluster: skipped, as FLOTILLA_TEST_REDIS, _KAFKA and _CASSANDRA are not all set")
+    own = f"chart_{os.getpid()}_{int(time.time())}"
+    settings = {
+        "redis": {"nodes": [servers["REDIS"]], "key_prefix": f"{own}:"},
+        "kafka": {"bootstrap": servers["KAFKA"], "prefix": f"{own}-"},
+        "scylla": {"contact_points": [servers["CASSANDRA"]], "keyspace": own, "request_timeout": "20s"},
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump({"config": settings}, file)
+        file.flush()
+        render = Render(CHART / "profiles/dev.yaml", pathlib.Path(file.name))
+    runs_as_its_pods_do(render)
+    print("cluster: ran over real servers")
+
+
 def wrong_values_are_refused():
     for case in yaml.safe_load((TESTS / "refused.yaml").read_text()):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -415,6 +550,13 @@ def defaults_alone_say_what_is_missing():
     missing = ["config.redis.nodes", "config.kafka.bootstrap", "config.scylla.contact_points", "secrets.keys", "secrets.admin"]
     if done.returncode == 0 or any(key not in done.stderr for key in missing):
         wrong("defaults", f"expected {missing} to be named, got {done.stderr}")
+
+
+def partitions_are_the_programs_defaults():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["config"]["kafka"]
+    for key, value in values.items():
+        if f"\n#{key} = {value}\n" not in SETTINGS:
+            wrong("values.yaml", f"config.kafka.{key} is {value}, and the program's default is another")
 
 
 def package_has_all_its_files():
@@ -456,10 +598,14 @@ def main():
             embedded_is_one_process_with_a_volume,
         ):
             claim(render)
+        if render.name == "embedded":
+            runs_as_its_pods_do(render)
         print(f"{render.name}: {len(render.objects)} objects")
     wrong_values_are_refused()
     defaults_alone_say_what_is_missing()
+    partitions_are_the_programs_defaults()
     package_has_all_its_files()
+    over_real_servers()
     for failure in failures:
         print(failure, file=sys.stderr)
     sys.exit(1 if failures else 0)
