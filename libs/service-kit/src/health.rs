@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Shutdown;
+use crate::{Metrics, Shutdown, metrics::Gauge};
 
 pub use serve::{Page, page, serve};
 
@@ -26,15 +26,18 @@ const REMIND_PERIOD: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Health {
     needs: Arc<Mutex<BTreeMap<&'static str, Need>>>,
+    metrics: Option<Metrics>,
     shutdown: Shutdown,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Need {
     /// The roles that need it.
     by: String,
     /// Why it is missing; `None` when it is there.
     missing: Option<String>,
+    /// The same for metrics.
+    up: Option<Gauge>,
 }
 
 /// What keeps a process from doing its work.
@@ -57,18 +60,44 @@ impl fmt::Display for NotReady {
 impl Health {
     /// Needs nothing yet. Ready once `shutdown` is, and as long.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { needs: Arc::default(), shutdown }
+        Self { needs: Arc::default(), metrics: None, shutdown }
+    }
+
+    /// The same, shown as `dm_ready` and, for each server that is needed from here on, `dm_store_up`.
+    pub fn shown_in(mut self, metrics: &Metrics) -> Self {
+        // Without its metrics, which keep what reads it.
+        let this = self.clone();
+        let read = move || if this.ready().is_ok() { 1.0 } else { 0.0 };
+        metrics.gauge_of(
+            "dm_ready",
+            "Whether the process takes work: 1 where /health/readyz says so.",
+            &[],
+            read,
+        );
+        self.metrics = Some(metrics.clone());
+        self
     }
 
     /// From here on `name` is needed, by the roles `by`; it is missing until [`Health::found`] says otherwise.
     pub fn needs(&self, name: &'static str, by: &str) {
-        let need = Need { by: by.to_owned(), missing: Some("not reached yet".to_owned()) };
+        let help = "Whether a server that this process needs answers it.";
+        let gauge = |metrics: &Metrics| metrics.gauge("dm_store_up", help, &[("store", name)]);
+        let up = self.metrics.as_ref().map(gauge);
+        if let Some(up) = &up {
+            up.set(0);
+        }
+        let need = Need { by: by.to_owned(), missing: Some("not reached yet".to_owned()), up };
         self.lock().insert(name, need);
     }
 
     /// It is there. True where it was missing before.
     pub fn found(&self, name: &'static str) -> bool {
-        self.lock().get_mut(name).is_some_and(|need| need.missing.take().is_some())
+        self.lock().get_mut(name).is_some_and(|need| {
+            if let Some(up) = &need.up {
+                up.set(1);
+            }
+            need.missing.take().is_some()
+        })
     }
 
     /// It is not there, and why. True where that is news: it was there before, or missing for another reason.
@@ -77,6 +106,9 @@ impl Health {
         let Some(need) = needs.get_mut(name) else { return false };
         let is_news = need.missing.as_deref() != Some(why);
         need.missing = Some(why.to_owned());
+        if let Some(up) = &need.up {
+            up.set(0);
+        }
         is_news
     }
 

@@ -3,9 +3,11 @@
 //! Certificates are renewed by other programs, which replace files and tell nobody. So the files are looked at
 //! every few seconds; a pair that is broken (half-written, or not belonging together) leaves the old one in place.
 
+mod expiry;
+
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -18,7 +20,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio_rustls::TlsAcceptor;
 
-use crate::shutdown::Shutdown;
+use crate::{
+    metrics::{Counter, Metrics},
+    shutdown::Shutdown,
+};
 
 /// How often the files are looked at.
 pub const RELOAD_PERIOD: Duration = Duration::from_secs(5);
@@ -56,6 +61,8 @@ pub struct Certificate {
     files: Files,
     current: RwLock<Arc<CertifiedKey>>,
     read_at: RwLock<Stamp>,
+    /// Counts contents that could not be used, where somebody looks.
+    failures: OnceLock<Counter>,
 }
 
 #[derive(Debug)]
@@ -77,7 +84,25 @@ impl Certificate {
         let files = Files { certificate: certificate.to_owned(), key: key.to_owned() };
         let stamp = files.stamp();
         let current = RwLock::new(Arc::new(files.read()?));
-        Ok(Arc::new(Self { files, current, read_at: RwLock::new(stamp) }))
+        Ok(Arc::new(Self { files, current, read_at: RwLock::new(stamp), failures: OnceLock::new() }))
+    }
+
+    /// Shows when it ends, and how often new files could not be used. `listener` is what it is served by.
+    pub fn show(self: &Arc<Self>, metrics: &Metrics, listener: &str) {
+        let this = Arc::downgrade(self);
+        let read = move || {
+            this.upgrade().and_then(|this| this.expiry()).map_or(f64::NAN, |at| at.as_second() as f64)
+        };
+        // Asked for again: it is so already.
+        let _ = self.failures.set(make_metrics(metrics, listener, read));
+    }
+
+    /// When the first certificate of the chain ends; `None` where one cannot be read.
+    pub fn expiry(&self) -> Option<jiff::Timestamp> {
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let ends: Option<Vec<_>> =
+            current.cert.iter().map(|certificate| expiry::not_after(certificate)).collect();
+        ends?.into_iter().min()
     }
 
     /// What connections are accepted with: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
@@ -109,6 +134,9 @@ impl Certificate {
                 Ok(Ok(true)) => tracing::info!("certificate read again"),
                 Ok(Ok(false)) | Err(_) => {}
                 Ok(Err(error)) => {
+                    if let Some(failures) = self.failures.get() {
+                        failures.increment();
+                    }
                     tracing::warn!(error = %Chain(&error), "new certificate not usable, serving the old one");
                 }
             }
@@ -166,6 +194,23 @@ impl Files {
             source,
         })
     }
+}
+
+/// Makes the metrics of a listener's certificate, for the reference of metrics.
+pub fn describe(metrics: &Metrics, listener: &str) {
+    make_metrics(metrics, listener, || f64::NAN);
+}
+
+fn make_metrics(
+    metrics: &Metrics,
+    listener: &str,
+    expiry: impl Fn() -> f64 + Send + Sync + 'static,
+) -> Counter {
+    let labels = [("listener", listener)];
+    let help = "When the first certificate of the chain that is served ends.";
+    metrics.gauge_of("dm_tls_certificate_expiry_timestamp_seconds", help, &labels, expiry);
+    let help = "New certificate files that could not be used; the old certificate is served on.";
+    metrics.counter("dm_tls_reload_failures_total", help, &labels)
 }
 
 fn provider() -> Arc<CryptoProvider> {

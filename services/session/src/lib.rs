@@ -47,6 +47,9 @@ pub async fn run(
     };
     let address = listener.local_addr().map_err(RunError::Listener)?;
     let public_url = public_url(settings, address, certificate.is_some());
+    if let Some(certificate) = &certificate {
+        certificate.show(metrics, "session");
+    }
     let metrics = SessionMetrics::new(metrics);
     let artifacts = Arc::clone(&stores.artifacts);
     let engine = Engine::new(&EngineSettings::new(settings, &public_url), stores, metrics.clone());

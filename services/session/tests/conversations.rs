@@ -143,7 +143,7 @@ async fn strangers_are_refused_and_enrolled_where_the_settings_say_so() {
         assert_eq!(header_status(&exchanges[0].message), code, "enrol = {enrol}");
         let count = storage::DeviceStore::count(&front.store, &TenantId::default()).await.unwrap();
         assert_eq!(count, devices, "enrol = {enrol}");
-        assert_eq!(front.metric("dm_enrolled_total"), f64::from(devices));
+        assert_eq!(front.metric("dm_devices_enrolled_total"), f64::from(devices));
         let refused = front.metric("dm_auth_failures_total{reason=\"unknown\",scheme=\"none\"}");
         assert_eq!(refused, f64::from(1 - devices));
     }

@@ -48,6 +48,27 @@ fn a_process_serves_while_a_server_is_away_but_not_before_its_start_nor_after_it
     assert_eq!((serving().status.as_u16(), serving().text.as_str()), (503, "draining\n"));
 }
 
+#[test]
+fn metrics_show_readiness_and_each_server() {
+    let (health, shutdown) = started();
+    let metrics = Metrics::new("test");
+    let health = health.shown_in(&metrics);
+    health.needs("redis", "session");
+    let shows = |lines: [&str; 2]| {
+        let text = metrics.expose();
+        for line in lines {
+            assert!(text.contains(&format!("{line}\n")), "{line} is missing in:\n{text}");
+        }
+    };
+    shows(["dm_ready 0", "dm_store_up{store=\"redis\"} 0"]);
+    health.found("redis");
+    shows(["dm_ready 0", "dm_store_up{store=\"redis\"} 1"]);
+    shutdown.set_ready();
+    shows(["dm_ready 1", "dm_store_up{store=\"redis\"} 1"]);
+    health.missing("redis", "gone");
+    shows(["dm_ready 0", "dm_store_up{store=\"redis\"} 0"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_down_is_tried_again_until_it_is_there() {
     let (health, _) = started();

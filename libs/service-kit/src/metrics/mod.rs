@@ -3,7 +3,15 @@
 //! A metric with its labels is asked for once, at start, and then is a plain atomic: the hot path looks nothing up.
 //! Label values come from closed sets, so a device can never make a new series.
 
+mod calls;
+mod conventions;
+mod family;
+mod filesystem;
+mod process;
+mod reading;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -12,7 +20,12 @@ use std::{
 };
 
 use prometheus::{Encoder as _, Opts, Registry, TextEncoder, core::Collector};
+use reading::Reading;
 
+pub use calls::{CallMetrics, CallStore};
+pub use family::{Family, Kind};
+pub use filesystem::show_filesystem;
+pub use process::show_process;
 pub use session::{AuthReason, DownloadResult, MessageResult, SessionMetrics, Shed, WireEncoding};
 
 /// The metrics of a process.
@@ -28,6 +41,7 @@ enum Made {
     Counter(Counter),
     Gauge(Gauge),
     Histogram(Histogram),
+    Reading,
 }
 
 /// Only grows.
@@ -122,6 +136,31 @@ impl Metrics {
         })
     }
 
+    /// A gauge that is read when somebody asks for the metrics. The first reader of a name and labels stays.
+    pub fn gauge_of(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        let make = |opts| Reading::gauge(opts, read).map(|made| (made, ()));
+        self.metric(name, help, labels, make, |()| Made::Reading, |_| Some(()));
+    }
+
+    /// A counter that somebody else counts, read when somebody asks for the metrics. The first reader of a name and
+    /// labels stays.
+    pub fn counter_of(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        let make = |opts| Reading::counter(opts, read).map(|made| (made, ()));
+        self.metric(name, help, labels, make, |()| Made::Reading, |_| Some(()));
+    }
+
     fn metric<T: Clone, C: Collector + 'static>(
         &self,
         name: &str,
@@ -136,6 +175,8 @@ impl Metrics {
         if let Some(known) = made.get(&key).and_then(unwrap) {
             return known;
         }
+        let labels_only: Vec<&str> = labels.iter().map(|(label, _)| *label).collect();
+        debug_assert_eq!(conventions::check(name, help, &labels_only), Ok(()), "{name}");
         let mut opts = Opts::new(name, help);
         for (label, value) in labels {
             opts = opts.const_label(*label, *value);
@@ -159,44 +200,11 @@ impl Metrics {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// What there is to see: every name with its kind, labels and meaning, in the order of names.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.gather().iter().map(Family::of).collect()
+    }
+
     /// The media type of [`Self::expose`].
     pub const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn asking_twice_gives_the_same_counter_and_labels_tell_series_apart() {
-        let metrics = Metrics::new("9.9.9");
-        metrics.counter("things_total", "Things.", &[("kind", "a")]).increment();
-        metrics.counter("things_total", "Things.", &[("kind", "a")]).add(2);
-        metrics.counter("things_total", "Things.", &[("kind", "b")]).increment();
-        let text = metrics.expose();
-        for line in
-            ["things_total{kind=\"a\"} 3", "things_total{kind=\"b\"} 1", "dm_build_info{version=\"9.9.9\"} 1"]
-        {
-            assert!(text.contains(line), "{line} is missing in:\n{text}");
-        }
-    }
-
-    #[test]
-    fn every_series_of_the_front_end_is_there_from_the_start() {
-        let metrics = Metrics::new("1");
-        let session = SessionMetrics::new(&metrics);
-        session.message_in(WireEncoding::Wbxml, MessageResult::Ok);
-        session.shed(Shed::Messages);
-        session.message_seconds(Duration::from_micros(70));
-        let text = metrics.expose();
-        for line in [
-            "dm_messages_total{direction=\"in\",encoding=\"wbxml\",result=\"ok\"} 1",
-            "dm_messages_total{direction=\"in\",encoding=\"xml\",result=\"malformed\"} 0",
-            "dm_shed_total{reason=\"messages\"} 1",
-            "dm_auth_failures_total{reason=\"wrong\",scheme=\"md5\"} 0",
-            "dm_message_duration_seconds_count 1",
-        ] {
-            assert!(text.contains(line), "{line} is missing in:\n{text}");
-        }
-    }
 }

@@ -172,7 +172,7 @@ impl SessionMetrics {
             sessions_started: counter("dm_sessions_started_total", "Sessions that began here."),
             sessions_ended: counter("dm_sessions_ended_total", "Sessions that ended here."),
             conflicts: counter("dm_step_conflicts_total", "Steps done again after a lost race."),
-            enrolled: counter("dm_enrolled_total", "Devices that added themselves."),
+            enrolled: counter("dm_devices_enrolled_total", "Devices that added themselves."),
             messages_active: metrics.gauge("dm_messages_active", "Messages being worked on.", &[]),
             connections: metrics.gauge("dm_connections", "Open connections of devices.", &[]),
         }
