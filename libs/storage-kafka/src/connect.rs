@@ -15,6 +15,7 @@ use crate::{
     ConnectError, KafkaConsumer,
     config::{self, Quiet},
     error::{cut_off, store_error},
+    metrics::TopicMetrics,
     producer::{Producer, Record},
 };
 
@@ -25,6 +26,7 @@ pub struct Kafka(Arc<Inner>);
 struct Inner {
     settings: KafkaSettings,
     metrics: Metrics,
+    counters: TopicMetrics,
     producer: Producer,
 }
 
@@ -36,7 +38,9 @@ impl Kafka {
     /// [`ConnectError::Settings`] or [`ConnectError::Client`].
     pub fn new(settings: &KafkaSettings, metrics: &Metrics) -> Result<Self, ConnectError> {
         let producer = Producer::new(config::producer(settings)?).map_err(ConnectError::Client)?;
-        Ok(Self(Arc::new(Inner { settings: settings.clone(), metrics: metrics.clone(), producer })))
+        let counters = TopicMetrics::new(metrics);
+        let inner = Inner { settings: settings.clone(), metrics: metrics.clone(), counters, producer };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The same, and refuses topics that are not as the settings ask.
@@ -86,13 +90,24 @@ impl Kafka {
         &self.0.metrics
     }
 
+    pub(crate) fn counters(&self) -> &TopicMetrics {
+        &self.0.counters
+    }
+
     /// The topic's name on the brokers.
     pub fn topic_name(&self, topic: Topic) -> String {
         format!("{}{}", self.0.settings.prefix, topic.name())
     }
 
-    pub(crate) async fn publish_records(&self, records: Vec<Record<'_>>) -> Result<(), StoreError> {
-        self.0.producer.publish(records).await
+    pub(crate) async fn publish_records(
+        &self,
+        topic: Topic,
+        records: Vec<Record<'_>>,
+    ) -> Result<(), StoreError> {
+        let (begun, count) = (std::time::Instant::now(), records.len());
+        let done = self.0.producer.publish(records).await;
+        self.counters().published(topic, count, begun, &done);
+        done
     }
 
     /// Runs what blocks on a client of its own that belongs to no group.
@@ -132,7 +147,7 @@ impl Publisher for Kafka {
                 headers: Vec::new(),
             })
             .collect();
-        self.publish_records(records).await
+        self.publish_records(topic, records).await
     }
 
     fn partitions(&self, topic: Topic) -> u32 {

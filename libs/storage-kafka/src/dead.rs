@@ -104,11 +104,10 @@ pub(crate) async fn put_aside(
         traceparent: message.traceparent.as_deref(),
         headers,
     };
-    kafka.publish_records(vec![record]).await?;
+    kafka.publish_records(Topic::Dead, vec![record]).await?;
     let (partition, offset) = (message.partition, message.offset);
     tracing::warn!(topic = topic.name(), partition, offset, reason, "message put aside");
-    let help = "Messages that could not be taken in and were put aside into dm.dead.";
-    kafka.metrics().counter("flotilla_kafka_dead_total", help, &[("topic", topic.name())]).increment();
+    kafka.counters().put_aside(topic);
     Ok(())
 }
 
@@ -166,13 +165,13 @@ impl Kafka {
     async fn send_back(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
         let names: BTreeMap<Topic, String> =
             Topic::ALL.into_iter().map(|topic| (topic, self.topic_name(topic))).collect();
-        let mut back = Vec::new();
+        let mut back: BTreeMap<Topic, Vec<Record<'_>>> = BTreeMap::new();
         for letter in letters {
             let topic = letter.topic.ok_or_else(|| StoreError::missing("replay to a topic"))?;
             if letter.origin_partition >= self.partitions(topic) {
                 return Err(StoreError::missing("replay to a partition"));
             }
-            back.push(Record {
+            back.entry(topic).or_default().push(Record {
                 topic: &names[&topic],
                 partition: Some(letter.origin_partition),
                 key: &letter.key,
@@ -181,7 +180,9 @@ impl Kafka {
                 headers: Vec::new(),
             });
         }
-        self.publish_records(back).await?;
+        for (topic, records) in back {
+            self.publish_records(topic, records).await?;
+        }
         let now = Timestamp::now().to_string();
         let note = |letter: &DeadLetter| Record {
             topic: &names[&Topic::Dead],
@@ -191,7 +192,7 @@ impl Kafka {
             traceparent: None,
             headers: vec![(REPLAYED, format!("{}:{}", letter.partition, letter.offset)), (AT, now.clone())],
         };
-        self.publish_records(letters.iter().map(note).collect()).await
+        self.publish_records(Topic::Dead, letters.iter().map(note).collect()).await
     }
 
     /// Two passes, because the note of a replay stands behind what was replayed, and what was put aside may be large.

@@ -45,13 +45,14 @@ impl Lag {
 
     fn gauge(&self, partition: u32) -> Gauge {
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let help = "Messages that are published and not committed, of the partitions this process reads.";
-            let labels = [("topic", self.label), ("partition", &*partition.to_string())];
-            self.metrics.gauge("flotilla_kafka_consumer_lag", help, &labels)
-        };
-        gauges.entry(partition).or_insert_with(make).clone()
+        gauges.entry(partition).or_insert_with(|| lag_gauge(&self.metrics, self.label, partition)).clone()
     }
+}
+
+pub(crate) fn lag_gauge(metrics: &Metrics, topic: &str, partition: u32) -> Gauge {
+    let help = "Messages that are published and not committed, of the partitions this process reads.";
+    let labels = [("topic", topic), ("partition", &*partition.to_string())];
+    metrics.gauge("dm_kafka_consumer_lag_messages", help, &labels)
 }
 
 /// Offsets below zero stand for "not known yet" or "none".
@@ -104,7 +105,7 @@ mod tests {
         assert!(!text("x-dm.jobs", 7).contains("consumer_lag"));
         let shown = text("x-dm.jobs", 1);
         assert!(
-            shown.contains("flotilla_kafka_consumer_lag{partition=\"1\",topic=\"dm.jobs\"} 5"),
+            shown.contains("dm_kafka_consumer_lag_messages{partition=\"1\",topic=\"dm.jobs\"} 5"),
             "{shown}"
         );
         lag.forget(1);

@@ -6,6 +6,7 @@ mod consumer;
 mod dead;
 mod error;
 mod lag;
+mod metrics;
 mod producer;
 mod topics;
 
@@ -13,5 +14,6 @@ pub use connect::Kafka;
 pub use consumer::KafkaConsumer;
 pub use dead::{DeadLetter, Which};
 pub use error::ConnectError;
+pub use metrics::describe;
 pub use service_kit::settings::KafkaSettings;
 pub use topics::{Applied, Problem, TopicPlan};

@@ -202,7 +202,7 @@ async fn poison_is_put_aside_listed_and_replayed_to_where_it_came_from() {
     assert!(all.len() == 2 && all.iter().all(|letter| letter.replayed.is_some()));
     let missing = kafka.replay_dead(&Which::At { partition: 0, offset: 999 }).await.unwrap_err();
     assert_eq!(missing.kind, ErrorKind::Missing);
-    assert!(metrics.expose().contains("flotilla_kafka_dead_total{topic=\"dm.events\"} 2"));
+    assert!(metrics.expose().contains("dm_kafka_dead_messages_total{topic=\"dm.events\"} 2"));
     Box::new(consumer).leave().await;
     topics.delete().await;
 }
@@ -221,7 +221,7 @@ async fn lag_is_a_metric_that_falls_with_commits() {
         if let Some(next) = committed {
             consumer.commit(1, next).await.unwrap();
         }
-        let line = format!("flotilla_kafka_consumer_lag{{partition=\"1\",topic=\"dm.jobs\"}} {want}\n");
+        let line = format!("dm_kafka_consumer_lag_messages{{partition=\"1\",topic=\"dm.jobs\"}} {want}\n");
         while !metrics.expose().contains(&line) {
             assert!(begun.elapsed() < Duration::from_secs(20), "no {line} in:\n{}", metrics.expose());
             consumer.poll(1, WAIT).await.unwrap();

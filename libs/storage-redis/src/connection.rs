@@ -1,6 +1,9 @@
 //! The connection: one to a server, or one to each node of a cluster, shared by all calls and made anew when it breaks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use redis::{
     Client, Cmd, ConnectionInfo, ErrorKind as Kind, FromRedisValue, IntoConnectionInfo, ProtocolVersion,
@@ -10,6 +13,7 @@ use redis::{
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
+use service_kit::metrics::{CallMetrics, CallStore, Metrics};
 use storage::{ErrorKind, StoreError};
 
 use crate::{
@@ -38,6 +42,7 @@ struct Inner {
     call_timeout: Duration,
     device_keep: Duration,
     idle_keep: Duration,
+    calls: OnceLock<CallMetrics>,
 }
 
 enum Link {
@@ -87,6 +92,7 @@ impl Redis {
             call_timeout: settings.call_timeout.value(),
             device_keep: settings.device_keep.value(),
             idle_keep: settings.idle_keep.value(),
+            calls: OnceLock::new(),
         }));
         redis.ping().await?;
         Ok(redis)
@@ -99,6 +105,19 @@ impl Redis {
     /// [`ErrorKind::Unavailable`] or [`ErrorKind::TimedOut`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.call::<()>("ask Redis", Effect::Reads, &redis::cmd("PING")).await
+    }
+
+    /// From now on its calls are timed and counted there.
+    pub fn measure(&self, metrics: &Metrics) {
+        // Asked for again: it is so already.
+        let _ = self.0.calls.set(CallMetrics::new(metrics, CallStore::Redis));
+    }
+
+    fn measured<T>(&self, begun: Instant, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(calls) = self.0.calls.get() {
+            calls.done(begun, done.as_ref().err().map(|error| error.kind.name()));
+        }
+        done
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -120,12 +139,14 @@ impl Redis {
         effect: Effect,
         command: &Cmd,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.0.call_timeout, self.query(command)).await {
+        let begun = Instant::now();
+        let done = match tokio::time::timeout(self.0.call_timeout, self.query(command)).await {
             Ok(answer) => answer.map_err(|error| store_error(operation, effect, error)),
             Err(elapsed) => {
                 Err(StoreError { kind: ErrorKind::TimedOut, operation, source: Some(elapsed.into()) })
             }
-        }
+        };
+        self.measured(begun, done)
     }
 
     /// One script on one key: one round trip, but for the first time on a server, which has to be told the script.
@@ -145,12 +166,14 @@ impl Redis {
                 answer => answer,
             }
         };
-        match tokio::time::timeout(self.0.call_timeout, running).await {
+        let begun = Instant::now();
+        let done = match tokio::time::timeout(self.0.call_timeout, running).await {
             Ok(answer) => answer.map_err(|error| store_error(operation, Effect::Writes, error)),
             Err(elapsed) => {
                 Err(StoreError { kind: ErrorKind::TimedOut, operation, source: Some(elapsed.into()) })
             }
-        }
+        };
+        self.measured(begun, done)
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {

@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use scylla::{
@@ -23,7 +23,10 @@ use scylla::{
     },
     statement::{prepared::PreparedStatement, unprepared::Statement},
 };
-use service_kit::settings::{Consistency, SerialConsistency};
+use service_kit::{
+    metrics::{CallMetrics, CallStore, Metrics},
+    settings::{Consistency, SerialConsistency},
+};
 use storage::StoreError;
 
 use crate::{
@@ -45,6 +48,7 @@ struct Inner {
     keyspace: String,
     profiles: Profiles,
     prepared: RwLock<HashMap<Cql, PreparedStatement>>,
+    calls: OnceLock<CallMetrics>,
 }
 
 /// What a statement of each kind is run with.
@@ -111,7 +115,8 @@ impl Scylla {
             }
         };
         let keyspace = settings.keyspace.clone();
-        Ok(Self(Arc::new(Inner { session, keyspace, profiles, prepared: RwLock::default() })))
+        let (prepared, calls) = (RwLock::default(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { session, keyspace, profiles, prepared, calls })))
     }
 
     /// Asks whether a node answers.
@@ -122,6 +127,19 @@ impl Scylla {
     pub async fn ping(&self) -> Result<(), StoreError> {
         const PING: Cql = Cql::read("SELECT key FROM system.local");
         self.row::<(String,)>("ask Scylla", &PING, ()).await.map(drop)
+    }
+
+    /// From now on its calls are timed and counted there; of what is read page by page as it comes, none is.
+    pub fn measure(&self, metrics: &Metrics) {
+        // Asked for again: it is so already.
+        let _ = self.0.calls.set(CallMetrics::new(metrics, CallStore::Scylla));
+    }
+
+    /// A call that was begun then has ended.
+    pub(crate) fn measured(&self, begun: Instant, failure: Option<&StoreError>) {
+        if let Some(calls) = self.0.calls.get() {
+            calls.done(begun, failure.map(|error| error.kind.name()));
+        }
     }
 
     pub(crate) async fn use_keyspace(&self) -> Result<(), ScyllaError> {

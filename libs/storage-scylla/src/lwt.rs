@@ -4,6 +4,8 @@
 //! ends whatever is in flight in the partition first. To tell its own write from another's with the same number,
 //! a writer puts a [`Stamp`] into the row.
 
+use std::time::Instant;
+
 use scylla::value::{CqlValue, Row};
 use storage::{ErrorKind, StoreError};
 
@@ -75,18 +77,25 @@ impl Scylla {
     ) -> Result<Lwt, StoreError> {
         debug_assert_eq!(cql.kind, Kind::Conditional, "{}", cql.text);
         let prepared = self.prepared(operation, cql).await?;
+        let begun = Instant::now();
         let result = match self.session().execute_unpaged(&prepared, values).await {
             Ok(result) => result,
             Err(error) => {
                 let settled = match failed(&error) {
-                    Failed::Undone => return Err(StoreError::unavailable(operation, error)),
+                    Failed::Undone => {
+                        let error = StoreError::unavailable(operation, error);
+                        self.measured(begun, Some(&error));
+                        return Err(error);
+                    }
                     Failed::InDoubt => true,
                     Failed::InFlight => false,
                 };
                 let error = StoreError { kind: ErrorKind::TimedOut, operation, source: Some(error.into()) };
+                self.measured(begun, Some(&error));
                 return Ok(Lwt::Unknown(Unknown { settled, error }));
             }
         };
+        self.measured(begun, None);
         let corrupt = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::corrupt(operation, error);
         let rows = result.into_rows_result().map_err(|error| corrupt(error.into()))?;
         let row: Row = rows.first_row().map_err(|error| corrupt(error.into()))?;

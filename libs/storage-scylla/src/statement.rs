@@ -7,6 +7,8 @@
 //! let row: Option<(Vec<u8>,)> = scylla.row("load campaign", &LOAD, (tenant, id)).await?;
 //! ```
 
+use std::time::Instant;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use scylla::{
     deserialize::row::DeserializeRow,
@@ -171,11 +173,11 @@ impl Scylla {
     ) -> Result<(), StoreError> {
         debug_assert_eq!(cql.kind, Kind::Write, "{}", cql.text);
         let prepared = self.prepared(operation, cql).await?;
-        self.session()
-            .execute_unpaged(&prepared, values)
-            .await
-            .map(|_| ())
-            .map_err(|error| write_failed(operation, error))
+        let begun = Instant::now();
+        let done = self.session().execute_unpaged(&prepared, values).await;
+        let done = done.map(|_| ()).map_err(|error| write_failed(operation, error));
+        self.measured(begun, done.as_ref().err());
+        done
     }
 
     async fn page(
@@ -187,11 +189,11 @@ impl Scylla {
     ) -> Result<(QueryRowsResult, PagingStateResponse), StoreError> {
         debug_assert!(matches!(cql.kind, Kind::Read | Kind::SerialRead), "{}", cql.text);
         let prepared = self.prepared(operation, cql).await?;
-        let (result, next) = self
-            .session()
-            .execute_single_page(&prepared, values, from)
-            .await
-            .map_err(|error| read_failed(operation, error))?;
+        let begun = Instant::now();
+        let done = self.session().execute_single_page(&prepared, values, from).await;
+        let done = done.map_err(|error| read_failed(operation, error));
+        self.measured(begun, done.as_ref().err());
+        let (result, next) = done?;
         let rows = result.into_rows_result().map_err(|error| StoreError::corrupt(operation, error))?;
         Ok((rows, next))
     }

@@ -17,6 +17,20 @@ pub enum ErrorKind {
     Missing,
 }
 
+impl ErrorKind {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed-out",
+            Self::Corrupt => "corrupt",
+            Self::TooLarge => "too-large",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// An operation of a store that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {operation}: {kind:?}")]

@@ -145,6 +145,7 @@ impl KafkaConsumer {
     fn next(&mut self) -> Option<Result<Polled, StoreError>> {
         let is_lost = self.bridge().next_is_loss();
         if !self.ready.is_empty() && !is_lost {
+            self.kafka.counters().consumed(self.topic, self.ready.len());
             return Some(Ok(Polled::Messages(std::mem::take(&mut self.ready))));
         }
         match self.bridge().take_change() {
