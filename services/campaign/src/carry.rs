@@ -6,6 +6,7 @@ use campaign::{CampaignId, Decision, EventKind, Job, JobEvent, Outcome, Phase, P
 use dm_protocol::DevId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use service_kit::metrics::Counter;
 use storage::{Epoch, ErrorKind, Release, StoreError, TenantId};
 
 use crate::Stores;
@@ -25,13 +26,21 @@ pub(crate) struct Carrier {
     /// The claim that what is written stands on.
     epoch: Epoch,
     plan: Arc<Plan>,
+    released: Counter,
     /// Attempts that the ledger has in flight and that have no job, with the time that was first seen.
     missing: BTreeMap<(u32, u16), Timestamp>,
 }
 
 impl Carrier {
-    pub(crate) fn new(stores: Stores, tenant: TenantId, id: CampaignId, epoch: Epoch, plan: Plan) -> Self {
-        Self { stores, tenant, id, epoch, plan: Arc::new(plan), missing: BTreeMap::new() }
+    pub(crate) fn new(
+        stores: Stores,
+        tenant: TenantId,
+        id: CampaignId,
+        epoch: Epoch,
+        plan: Plan,
+        released: Counter,
+    ) -> Self {
+        Self { stores, tenant, id, epoch, plan: Arc::new(plan), released, missing: BTreeMap::new() }
     }
 
     /// Appends events about the campaign as a whole.
@@ -86,6 +95,7 @@ impl Carrier {
         }
         if !releases.is_empty() {
             self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases).await?;
+            self.released.add(releases.len() as u64);
         }
         Ok(())
     }

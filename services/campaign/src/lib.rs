@@ -5,6 +5,7 @@ mod carry;
 mod error;
 mod live;
 mod mailbox;
+mod metrics;
 mod operations;
 mod owner;
 mod owners;
@@ -17,6 +18,7 @@ mod starting;
 mod views;
 
 pub use error::ServiceError;
+pub use metrics::CampaignMetrics;
 pub use process::{Clock, Entropy, Process, system_clock, system_entropy};
 pub use reports::{
     DeviceReport, DeviceRow, DevicesPage, OutcomeRow, Status, Summary, Verification, WaveStatus,

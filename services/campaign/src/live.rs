@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,11 +26,17 @@ const LARGE: usize = 16 << 10;
 pub(crate) struct Live {
     state: RwLock<(Campaign, u64)>,
     rate: RwLock<VecDeque<(Timestamp, u32)>>,
+    /// When the ledger last had something new, in seconds since 1970.
+    moved: AtomicI64,
 }
 
 impl Live {
     pub(crate) fn new(campaign: Campaign, offset: u64) -> Self {
-        Self { state: RwLock::new((campaign, offset)), rate: RwLock::default() }
+        Self {
+            state: RwLock::new((campaign, offset)),
+            rate: RwLock::default(),
+            moved: AtomicI64::new(i64::MAX),
+        }
     }
 
     /// The campaign as of now, and the ledger's offset it has read to. Hold it shortly: the owner waits for it.
@@ -43,6 +52,11 @@ impl Live {
         (secs >= 1.0).then(|| f64::from(after.saturating_sub(before)) / secs)
     }
 
+    /// How long nothing has happened, as far as was looked.
+    pub(crate) fn idle_seconds(&self, now: Timestamp) -> i64 {
+        now.as_second().saturating_sub(self.moved.load(Ordering::Relaxed)).max(0)
+    }
+
     /// Folds what the ledger has that was not read yet. Only one at a time may.
     pub(crate) async fn follow(
         &self,
@@ -51,6 +65,7 @@ impl Live {
         id: CampaignId,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let begin = self.read().1;
         loop {
             let from = self.read().1;
             let events = jobs.events(tenant, id, from, EVENTS).await?;
@@ -60,6 +75,10 @@ impl Live {
                 // A restart reads a long ledger; others on this thread come in between.
                 tokio::task::yield_now().await;
             }
+        }
+        // Who has just taken a campaign up has not seen it stand still.
+        if self.read().1 > begin || self.moved.load(Ordering::Relaxed) == i64::MAX {
+            self.moved.store(now.as_second(), Ordering::Relaxed);
         }
         let ended = self.read().0.counts().ended();
         self.note_rate(now, ended);

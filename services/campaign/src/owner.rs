@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock, ServiceError, Stores,
+    CampaignMetrics, Clock, ServiceError, Stores,
     ask::Ask,
     carry::Carrier,
     live::{Live, Loaded},
@@ -82,6 +82,7 @@ pub(crate) struct Means {
     pub(crate) stores: Stores,
     pub(crate) tenant: TenantId,
     pub(crate) clock: Clock,
+    pub(crate) metrics: CampaignMetrics,
 }
 
 pub(crate) struct Owner<'i> {
@@ -89,6 +90,7 @@ pub(crate) struct Owner<'i> {
     live: Arc<Live>,
     carrier: Carrier,
     clock: Clock,
+    metrics: CampaignMetrics,
     created: Option<Timestamp>,
     start: Option<Start>,
     revision: Revision,
@@ -109,12 +111,13 @@ impl<'i> Owner<'i> {
     ) -> Self {
         let Loaded { campaign, stored, revision } = loaded;
         let plan = campaign.plan().clone();
-        let Means { stores, tenant, clock } = means;
+        let Means { stores, tenant, clock, metrics } = means;
         Self {
             id,
             live: Arc::new(Live::new(campaign, stored.offset)),
-            carrier: Carrier::new(stores, tenant, id, epoch, plan),
+            carrier: Carrier::new(stores, tenant, id, epoch, plan, metrics.released.clone()),
             clock,
+            metrics,
             created: stored.created,
             start: stored.start,
             revision,
@@ -139,6 +142,7 @@ impl<'i> Owner<'i> {
                 Ok(Some(end)) => return end,
                 Err(error) if error.kind == ErrorKind::Conflict => return End::Lost,
                 Err(error) => {
+                    self.metrics.step_failures.increment();
                     tracing::warn!(error = &error as &dyn std::error::Error, "store failed, trying again");
                     tokio::select! {
                         biased;

@@ -64,6 +64,7 @@ impl CampaignService {
                 Ok(()) => {}
             }
             self.reconcile();
+            self.show();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => {}
@@ -76,7 +77,16 @@ impl CampaignService {
         stop.cancel();
         tasks.close();
         tasks.wait().await;
+        // Who has them from now on shows them.
+        self.show();
         Ok(())
+    }
+
+    /// Shows what this process's owners see.
+    fn show(&self) {
+        let owned: Vec<_> = self.owners().values().filter_map(Handle::live).collect();
+        let Process { clock, metrics, .. } = &self.0.process;
+        metrics.observe(&owned, self.known().len(), clock());
     }
 
     /// Finds campaigns that were started and are not known yet.
@@ -98,6 +108,10 @@ impl CampaignService {
                 match decode_state(&record.value) {
                     Ok(stored) if stored.start.is_some() && !stored.run.is_over() => {
                         self.known().insert(record.value.id);
+                    }
+                    // Its owner, wherever it was, is through with it.
+                    Ok(stored) if stored.run.is_over() && self.handle(record.value.id).is_none() => {
+                        self.known().remove(&record.value.id);
                     }
                     Ok(_) => {}
                     Err(error) => {
@@ -193,7 +207,7 @@ impl CampaignService {
         handle: &Handle,
         inbox: &mut Inbox,
     ) -> Result<End, ServiceError> {
-        let Inner { stores, tenant, process: Process { clock, .. }, .. } = &*self.0;
+        let Inner { stores, tenant, process: Process { clock, metrics, .. }, .. } = &*self.0;
         let stored = decode_state(&self.load_light(id).await?.value)?;
         if stored.start.is_none() || stored.run.is_over() {
             return Ok(End::Over);
@@ -202,7 +216,8 @@ impl CampaignService {
         // is, so that the last owner's write is seen.
         let epoch = stores.jobs.claim(tenant, id).await?;
         let Some(loaded) = restore(self.load(id).await?).await? else { return Ok(End::Over) };
-        let means = Means { stores: stores.clone(), tenant: tenant.clone(), clock: Arc::clone(clock) };
+        let (stores, tenant) = (stores.clone(), tenant.clone());
+        let means = Means { stores, tenant, clock: Arc::clone(clock), metrics: metrics.clone() };
         let owner = Owner::new(means, (id, epoch), loaded, inbox, handle.stop.clone());
         *handle.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner.live());
         Ok(owner.run().await)

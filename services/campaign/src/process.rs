@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use service_kit::Metrics;
 use storage::{Ownership, OwnsAll};
+
+use crate::CampaignMetrics;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -33,18 +36,25 @@ pub struct Process {
     pub clock: Clock,
     /// Randomness.
     pub entropy: Entropy,
+    /// Where it shows what it does.
+    pub metrics: CampaignMetrics,
 }
 
 impl Process {
     /// One of many, which owns what it is told to.
-    pub fn of_many(ownership: Arc<dyn Ownership>) -> Self {
-        Self { ownership, ..Self::default() }
+    pub fn of_many(ownership: Arc<dyn Ownership>, metrics: CampaignMetrics) -> Self {
+        Self { ownership, metrics, ..Self::default() }
     }
 }
 
 impl Default for Process {
-    /// The only one: it owns every campaign.
+    /// The only one: it owns every campaign, and shows nobody what it does.
     fn default() -> Self {
-        Self { ownership: Arc::new(OwnsAll), clock: system_clock(), entropy: system_entropy() }
+        Self {
+            ownership: Arc::new(OwnsAll),
+            clock: system_clock(),
+            entropy: system_entropy(),
+            metrics: CampaignMetrics::new(&Metrics::new(env!("CARGO_PKG_VERSION"))),
+        }
     }
 }

@@ -13,7 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use campaign::CampaignId;
-use campaign_service::{CampaignService, Process, ServiceError, Stores, system_clock};
+use campaign_service::{CampaignMetrics, CampaignService, Process, ServiceError, Stores, system_clock};
+use service_kit::Metrics;
 use storage::{Ownership, OwnsNone, TenantId};
 use support::{Act, Fleet, Place, definition, most_in_flight, spawn, tenant, until};
 use tokio::sync::Notify;
@@ -48,7 +49,8 @@ impl Ownership for Share {
 }
 
 fn process(place: &Place, ownership: impl Ownership + 'static) -> CampaignService {
-    let process = Process::of_many(Arc::new(ownership));
+    let metrics = CampaignMetrics::new(&Metrics::new("test"));
+    let process = Process::of_many(Arc::new(ownership), metrics);
     CampaignService::in_process(place.stores.clone(), tenant(), process)
 }
 
@@ -177,7 +179,8 @@ async fn a_start_whose_process_dies_is_carried_through_by_another() {
         let starts = storage::faults::Faulty::new(Arc::clone(&place.stores.starts), plan);
         Stores { campaigns: Arc::new(campaigns), starts: Arc::new(starts), ..place.stores.clone() }
     };
-    let dying = CampaignService::in_process(faulty, tenant(), Process::of_many(Arc::new(OwnsNone)));
+    let process = Process { ownership: Arc::new(OwnsNone), ..Process::default() };
+    let dying = CampaignService::in_process(faulty, tenant(), process);
     let started = dying.start(id, "ann").await;
     assert!(matches!(started, Err(ServiceError::Store(_))), "{started:?}");
     until(&admin, id, "running").await;

@@ -8,6 +8,7 @@ mod tests;
 use std::{sync::Mutex, sync::PoisonError};
 
 use jiff::Timestamp;
+pub use metrics::describe;
 use metrics::{CollectionMetrics, Outcome};
 pub use schedule::run;
 use service_kit::{Metrics, settings::SnapshotSettings};

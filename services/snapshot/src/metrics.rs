@@ -31,6 +31,11 @@ impl Outcome {
     }
 }
 
+/// Makes all series of this service, for the reference of metrics.
+pub fn describe(metrics: &Metrics) {
+    CollectionMetrics::of(metrics);
+}
+
 pub(crate) struct CollectionMetrics {
     outcomes: [Counter; 4],
     pages_scanned: Counter,
@@ -39,6 +44,7 @@ pub(crate) struct CollectionMetrics {
     past_trees_ended: Counter,
     trees: Gauge,
     past_trees: Gauge,
+    period: Gauge,
     last_success: Gauge,
     took: Histogram,
 }
@@ -52,23 +58,33 @@ impl CollectionMetrics {
                 let labels = [("result", outcome.label())];
                 metrics.counter("dm_snapshot_collections_total", "Collections of trees.", &labels)
             }),
-            pages_scanned: counter("dm_snapshot_pages_scanned_total", "Pages looked at by collections."),
-            pages_deleted: counter("dm_snapshot_pages_deleted_total", "Pages that no tree named."),
-            bytes_deleted: counter("dm_snapshot_bytes_deleted_total", "Octets of pages that no tree named."),
+            pages_scanned: counter("dm_snapshot_scanned_pages_total", "Pages looked at by collections."),
+            pages_deleted: counter("dm_snapshot_deleted_pages_total", "Pages that no tree named."),
+            bytes_deleted: counter("dm_snapshot_deleted_bytes_total", "Octets of pages that no tree named."),
             past_trees_ended: counter("dm_snapshot_past_trees_ended_total", "Past trees that were too old."),
             trees: gauge("dm_snapshot_trees", "Devices with a tree, at the last collection."),
             past_trees: gauge("dm_snapshot_past_trees", "Past trees kept, at the last collection."),
+            period: gauge(
+                "dm_snapshot_collection_period_seconds",
+                "How often stored trees are to be collected, as the settings say.",
+            ),
             last_success: gauge(
-                "dm_snapshot_last_success_seconds",
-                "When the last collection that came to its end began, in seconds since 1970.",
+                "dm_snapshot_last_success_timestamp_seconds",
+                "When the last collection that came to its end began, in whichever process; 0 where there was none.",
             ),
             took: metrics.histogram(
-                "dm_snapshot_collection_seconds",
+                "dm_snapshot_collection_duration_seconds",
                 "How long collections took.",
                 &[],
                 &[0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 6.0 * 3600.0],
             ),
         }
+    }
+
+    /// How often to collect, and when that was last done, by whichever process.
+    pub(crate) fn schedule(&self, period: Duration, last: Option<Timestamp>) {
+        self.period.set(i64::try_from(period.as_secs()).unwrap_or(i64::MAX));
+        self.last_success.set(last.map_or(0, Timestamp::as_second));
     }
 
     /// Counts what came since `before`.

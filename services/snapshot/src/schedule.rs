@@ -35,7 +35,10 @@ pub async fn run(
         }
         let every = settings.collect_every.value();
         wait = match collector.last_collected().await {
-            Ok(last) => until_due(last, Timestamp::now(), every),
+            Ok(last) => {
+                metrics.schedule(every, last);
+                until_due(last, Timestamp::now(), every)
+            }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

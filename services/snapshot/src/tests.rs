@@ -53,7 +53,7 @@ async fn history_ends_by_the_settings_and_is_counted() {
     for line in [
         "dm_snapshot_collections_total{result=\"done\"} 2",
         "dm_snapshot_past_trees_ended_total 1",
-        "dm_snapshot_pages_deleted_total 1",
+        "dm_snapshot_deleted_pages_total 1",
         "dm_snapshot_trees 1",
         "dm_snapshot_past_trees 2",
     ] {
@@ -100,7 +100,7 @@ async fn what_failed_is_done_again_and_what_is_done_is_left_until_it_is_due() {
     assert_eq!(flaky.calls.load(Ordering::Relaxed), 2, "once failed, once done, and then nothing is due");
     let text = metrics.expose();
     assert!(text.contains("dm_snapshot_collections_total{result=\"failed\"} 1"), "{text}");
-    assert!(text.contains("dm_snapshot_pages_scanned_total 17"), "what failed is counted too: {text}");
+    assert!(text.contains("dm_snapshot_scanned_pages_total 17"), "what failed is counted too: {text}");
     shutdown.begin();
     running.await.unwrap();
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use campaign::Definition;
-use campaign_service::{CampaignService, Process};
+use campaign_service::{CampaignMetrics, CampaignService, Process};
 use dm_sim::Chance;
 use service_kit::{Metrics, Settings, metrics::SessionMetrics};
 use session_service::{Engine, EngineSettings};
@@ -78,6 +78,7 @@ fn service(
         ownership,
         clock: Arc::new(move || now(begun)),
         entropy: Arc::new(move |octets| entropy.fill(octets)),
+        metrics: CampaignMetrics::new(&Metrics::new("sim")),
     };
     CampaignService::in_process(stores(sim, gate, jobs), TenantId::default(), process)
 }

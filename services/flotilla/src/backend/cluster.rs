@@ -60,6 +60,8 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend
     let kafka = Kafka::new(&settings.kafka, opening.metrics)?;
     let Some(scylla) = connect_scylla(opening).await? else { return Ok(None) };
     let Some(redis) = connect_redis(opening).await? else { return Ok(None) };
+    scylla.measure(opening.metrics);
+    redis.measure(opening.metrics);
     if needs(opening, KAFKA) && wait_for_kafka(opening, &kafka).await.is_none() {
         return Ok(None);
     }

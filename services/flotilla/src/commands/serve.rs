@@ -9,11 +9,12 @@ use std::{
 
 use admin_service::{TOKEN_FILE, Token};
 use anyhow::Context as _;
-use campaign_service::{CampaignService, Process};
+use campaign_service::{CampaignMetrics, CampaignService, Process};
 use clap::Args;
 use service_kit::{
     Health, Metrics, Settings, Shutdown, health,
-    settings::{AdminSettings, Role},
+    metrics::{show_filesystem, show_process},
+    settings::{AdminSettings, Role, StorageBackend},
     telemetry,
 };
 use storage::TenantId;
@@ -113,8 +114,12 @@ async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
 
 async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
     let roles = settings.process.all();
-    let health = Health::new(shutdown.clone());
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    show_process(&metrics);
+    if settings.storage.backend == StorageBackend::Embedded {
+        show_filesystem(&metrics, settings.storage.data.clone());
+    }
+    let health = Health::new(shutdown.clone()).shown_in(&metrics);
     let listeners = Listeners::bind(settings, &roles).await?;
     let opening = Opening { settings, roles: &roles, health: &health, metrics: &metrics, shutdown };
     let opened = tokio::select! {
@@ -175,7 +180,13 @@ async fn start(
         tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });
     }
     let tenant = TenantId::default();
-    let campaigns = CampaignService::in_process(stores.clone(), tenant.clone(), Process::of_many(ownership));
+    let process = if roles.contains(&Role::Campaign) {
+        Process::of_many(ownership, CampaignMetrics::new(metrics))
+    } else {
+        // What is shown of campaigns is what their owners see.
+        Process { ownership, ..Process::default() }
+    };
+    let campaigns = CampaignService::in_process(stores.clone(), tenant.clone(), process);
     if roles.contains(&Role::Campaign) {
         tasks.spawn(own_campaigns(campaigns.clone(), shutdown.clone()));
     }
