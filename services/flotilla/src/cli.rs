@@ -12,6 +12,7 @@ use crate::commands::{
     demo::DemoArgs,
     device::DeviceArgs,
     fleet::FleetArgs,
+    metrics::MetricsArgs,
     ordeal::OrdealArgs,
     schema::SchemaArgs,
     secrets::SecretsArgs,
@@ -116,6 +117,14 @@ Examples:
   flotilla import everything.ndjson --config cluster.toml
   flotilla import everything.ndjson --data ./flotilla-data --key-file keys")]
     Import(ImportArgs),
+    /// Print the reference of all metrics: name, kind, unit, labels and meaning
+    #[command(after_help = "\
+What a process shows at /metrics depends on its roles and its stores; this is all of it. docs/metrics.md is made by it.
+
+Examples:
+  flotilla metrics
+  flotilla metrics -o json")]
+    Metrics(MetricsArgs),
     /// Make and check Kafka's topics
     Topics(TopicsArgs),
     /// List and send back messages that could not be taken in

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod metrics;
 pub(crate) mod ordeal;
 pub(crate) mod schema;
 pub(crate) mod secrets;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Metrics(args) => metrics::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Dead(args) => dead::run(&args),
         Command::Convert(args) => convert::run(&args),
