@@ -1,6 +1,6 @@
 # Sourced by the other scripts of this folder: versions of tools, and where they are.
 #   FLOTILLA_TOOLS   where programs are installed (default: as for cargo)
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=${FLOTILLA_TOOLS:-${CARGO_HOME:-$HOME/.cargo}}
