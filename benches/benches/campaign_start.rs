@@ -13,12 +13,12 @@ use std::{
 };
 
 use campaign::{CampaignId, Definition};
-use campaign_service::{CampaignService, Process};
+use campaign_service::{CampaignMetrics, CampaignService, Process};
 use dm_protocol::{Account, ClientAuth, DevId, Nonces};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use scylla::client::{session::Session, session_builder::SessionBuilder};
-use service_kit::{Metrics, Settings};
+use service_kit::{Metrics, Settings, settings::Span};
 use storage::{Device, Inventory, KeyRing, Stores, TenantId, seal::KeyId};
 use storage_cluster::{
     ClusterJobs, ClusterTriggers, EventsWorker, JobsWorker, Ports, draw_from_system, topics::Topic,
@@ -57,7 +57,7 @@ fn main() -> Result<(), Failure> {
             contact_points: cassandra.split(',').map(str::to_owned).collect(),
             keyspace: name.clone(),
             replication: Replication::Everywhere(1),
-            request_deadline: Duration::from_secs(30),
+            request_timeout: Span::of_ms(30_000),
             ..ScyllaSettings::default()
         };
         let kafka = Kafka::new(&kafka_settings(&kafka, &name)?, &Metrics::new("bench"))?;
@@ -87,7 +87,7 @@ async fn measure(settings: &ScyllaSettings, kafka: &Kafka, redis: &str, devices:
     let (stores, jobs) = open(settings, kafka, redis).await?;
     add_devices(&stores, devices).await?;
 
-    let process = Process::of_many(jobs.ownership());
+    let process = Process::of_many(jobs.ownership(), CampaignMetrics::new(&Metrics::new("bench")));
     let service = CampaignService::in_process(stores, TenantId::default(), process);
     let before = rows(&session, &settings.keyspace).await?;
     let text = format!(
@@ -125,7 +125,7 @@ async fn open(
     let redis = RedisSettings {
         nodes: vec![redis.to_owned()],
         key_prefix: format!("{}:", settings.keyspace),
-        device_keep: Duration::from_secs(600),
+        device_keep: Span::of_ms(600_000),
         ..RedisSettings::default()
     };
     let redis = Arc::new(Redis::connect(&redis).await?);

@@ -8,8 +8,8 @@ use dm_tree::Change;
 use storage::{CampaignRecord, Device, Epoch, ErrorKind, Release, StoreError, Versioned};
 
 use crate::{
-    Counts, FORMAT, Side, TransferError, bound_to,
-    line::{Artifact, Campaign, DeviceLine, Events, Header, JobLine, Line, Octets, Tree},
+    Counts, Side, TransferError, bound_to,
+    line::{Artifact, Campaign, DeviceLine, Events, JobLine, Line, Octets, Tree},
     pieces::pieces,
 };
 
@@ -73,17 +73,8 @@ struct Import<'a> {
 
 impl Import<'_> {
     async fn run(mut self, progress: &mut (dyn FnMut(&Counts) + Send)) -> Result<Counts, TransferError> {
-        match self.lines.next()? {
-            Line::Header(Header { format: 1..=FORMAT, .. }) => {}
-            Line::Header(header) => {
-                let problem = format!(
-                    "expected form {FORMAT} at most, got {}: a newer version wrote it",
-                    header.format
-                );
-                return Err(self.lines.wrong(problem));
-            }
-            _ => return Err(self.lines.wrong("expected the header")),
-        }
+        let header = self.lines.next()?;
+        header.as_header().map_err(|problem| self.lines.wrong(problem))?;
         loop {
             let line = self.lines.next()?;
             if !matches!(line, Line::Device(_)) {

@@ -5,13 +5,15 @@ mod import;
 mod line;
 mod octets;
 mod pieces;
+mod resume;
 mod tree;
 
 use storage::{StoreError, Stores, TenantId, seal::KeyRing};
 
-pub use export::export;
+pub use export::{Export, export};
 pub use import::import;
 pub use line::{Counts, FORMAT};
+pub use resume::Resume;
 
 /// One side: whose things are moved, where they are, and what seals credentials on their way.
 ///

@@ -28,6 +28,20 @@ pub(crate) enum Line {
     End(Counts),
 }
 
+impl Line {
+    /// The header, which the first line has to be, of a form that is known.
+    pub(crate) fn as_header(&self) -> Result<&Header, String> {
+        match self {
+            Self::Header(header) if (1..=FORMAT).contains(&header.format) => Ok(header),
+            Self::Header(header) => Err(format!(
+                "expected form {FORMAT} at most, got {}: a newer version wrote it",
+                header.format
+            )),
+            _ => Err("expected the header".to_owned()),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {

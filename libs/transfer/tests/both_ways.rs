@@ -13,7 +13,7 @@ use storage::{
     Device, Embedded, Inventory, Release, Stores, TenantId,
     seal::{KeyId, KeyRing},
 };
-use transfer::{Counts, Side, TransferError, export, import};
+use transfer::{Counts, Export, Resume, Side, TransferError, export, import};
 
 fn side(dir: &std::path::Path) -> Side {
     let store = Embedded::open(dir, &storage::embedded::Options::default()).unwrap();
@@ -91,9 +91,13 @@ async fn fill(side: &Side) {
     jobs.update(tenant, &id(1), first, revision, Some(&job), &moved).await.unwrap();
 }
 
+fn how(resume: Resume) -> Export {
+    Export { now: at(99), devices_per_s: None, resume }
+}
+
 async fn out(side: &Side) -> (Vec<u8>, Counts) {
     let mut file = Vec::new();
-    let counts = export(side, at(99), &mut file, &mut |_| {}).await.unwrap();
+    let counts = export(side, &how(Resume::default()), &mut file, &mut |_| {}).await.unwrap();
     (file, counts)
 }
 
@@ -149,6 +153,45 @@ async fn an_import_goes_on_wherever_it_was_broken_off() {
     }
     assert_eq!(import(&to, &mut &file[..], &mut |_| {}).await.unwrap(), counts);
     assert_eq!(sorted(&out(&to).await.0), sorted(&file));
+}
+
+#[tokio::test]
+async fn an_export_goes_on_wherever_it_was_broken_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = side(&dir.path().join("from"));
+    fill(&from).await;
+    let (whole, counts) = out(&from).await;
+    let mut kept_some = 0;
+    let ends = whole.iter().enumerate().filter(|(_, octet)| **octet == b'\n').map(|(at, _)| at + 1);
+    for cut in [0, 1].into_iter().chain(ends.flat_map(|end| [end - 1, end, whole.len().min(end + 9)])) {
+        let resume = Resume::find(&from.tenant, &mut &whole[..cut]).unwrap();
+        let kept = usize::try_from(resume.octets).unwrap();
+        assert!(kept <= cut, "{kept} of {cut}");
+        kept_some += usize::from(kept > 0);
+        let mut file = whole[..kept].to_vec();
+        let written = export(&from, &how(resume), &mut file, &mut |_| {}).await.unwrap();
+        assert_eq!((written, sorted(&file)), (counts, sorted(&whole)), "cut at {cut}");
+    }
+    assert!(kept_some > 0);
+    let past_devices = whole.windows(11).position(|octets| octets == b"{\"campaign\"").unwrap();
+    let late = Resume::find(&from.tenant, &mut &whole[..past_devices + 1]).unwrap();
+    assert_eq!(late.counts.devices, 6, "of the last device not all trees need be there");
+    let another = Resume::find(&TenantId("other".into()), &mut &whole[..]).unwrap_err();
+    assert!(another.to_string().starts_with("line 1: expected an export of other"), "{another}");
+    let no_export = Resume::find(&from.tenant, &mut &b"firmware\n"[..]).unwrap_err();
+    assert!(matches!(no_export, TransferError::Line { line: 1, .. }), "{no_export}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_takes_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = side(&dir.path().join("from"));
+    fill(&from).await;
+    let began = tokio::time::Instant::now();
+    let slow = Export { devices_per_s: std::num::NonZeroU32::new(2), ..how(Resume::default()) };
+    export(&from, &slow, &mut Vec::new(), &mut |_| {}).await.unwrap();
+    // The paused clock goes on by itself while nothing else is to be done: at most the time that was asked for.
+    assert_eq!(began.elapsed().as_millis() / 100, 35, "seven devices, half a second each");
 }
 
 #[tokio::test]

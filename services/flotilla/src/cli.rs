@@ -106,7 +106,8 @@ a cluster should be paused.
 
 Examples:
   flotilla export --data ./flotilla-data > everything.ndjson
-  flotilla export --config cluster.toml --out everything.ndjson")]
+  flotilla export --config cluster.toml --out everything.ndjson
+  flotilla export --config cluster.toml --out everything.ndjson --resume --devices-per-second 2000")]
     Export(ExportArgs),
     /// Read what `flotilla export` wrote into an empty store, embedded or cluster
     #[command(after_help = "\

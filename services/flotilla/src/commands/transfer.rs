@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write},
+    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Seek as _, SeekFrom, Write},
+    num::NonZeroU32,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use clap::Args;
 use jiff::Timestamp;
 use service_kit::{Health, Metrics, Settings, Shutdown, settings::Role, telemetry};
 use storage::TenantId;
-use transfer::{Counts, Side};
+use transfer::{Counts, Export, Resume, Side};
 
 use crate::{
     backend::{Backend, Opening},
@@ -44,6 +45,12 @@ pub(crate) struct ExportArgs {
     /// Where to write; standard output where it is not given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Go on with a file that an export was broken off in
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// At most so many devices a second, for a store that serves devices meanwhile
+    #[arg(long, value_name = "N")]
+    devices_per_second: Option<NonZeroU32>,
 }
 
 #[derive(Args, Debug)]
@@ -56,7 +63,18 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
+    let mut resume = Resume::default();
     let mut out: Box<dyn Write + Send> = match &args.out {
+        Some(path) if args.resume => {
+            let named = || format!("could not go on with {}", path.display());
+            let mut file = File::options().read(true).write(true).open(path).with_context(named)?;
+            let mut reader = BufReader::with_capacity(1 << 20, &mut file);
+            resume = Resume::find(&TenantId::default(), &mut reader).with_context(named)?;
+            file.set_len(resume.octets).with_context(named)?;
+            file.seek(SeekFrom::End(0)).with_context(named)?;
+            eprintln!("kept: {}", in_words(&resume.counts));
+            Box::new(BufWriter::new(file))
+        }
         Some(path) => {
             let file = File::create(path).with_context(|| format!("could not create {}", path.display()))?;
             Box::new(BufWriter::new(file))
@@ -67,9 +85,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
         }
         None => Box::new(BufWriter::new(io::stdout())),
     };
+    let how = Export { now: Timestamp::now(), devices_per_s: args.devices_per_second, resume };
     let counts = with_side(&args.store, async |side| {
         let mut told = Told::default();
-        transfer::export(side, Timestamp::now(), &mut *out, &mut |counts| told.tell(counts)).await
+        transfer::export(side, &how, &mut *out, &mut |counts| told.tell(counts)).await
     })?;
     if let Some(path) = &args.out {
         let sync = File::open(path).and_then(|file| file.sync_all());
