@@ -398,6 +398,19 @@ def files_of_secrets_are_mounted(render):
             wrong(name, "has not the gateways' secrets")
 
 
+def rules_and_dashboards_arrive_as_they_are(render):
+    """Both are full of braces, which a template must not take for its own."""
+    rules = [item["spec"] for item in render.of("PrometheusRule")]
+    boards = [text for item in render.of("ConfigMap") for name, text in item["data"].items() if name.endswith(".json")]
+    files = CHART / "files"
+    if rules and rules != [yaml.safe_load(path.read_text()) for path in sorted((files / "rules").glob("*.yaml"))]:
+        wrong(render.name, "the rules are not those of files/rules")
+    if boards and [json.loads(text) for text in boards] != [json.loads(path.read_text()) for path in sorted((files / "dashboards").glob("*.json"))]:
+        wrong(render.name, "the dashboards are not those of files/dashboards")
+    if render.name in ("large", "everything") and not (rules and boards):
+        wrong(render.name, "has no rules or no dashboards")
+
+
 def embedded_is_one_process_with_a_volume(render):
     if render.name != "embedded":
         return
@@ -595,6 +608,7 @@ def main():
             settings_are_taken_by_the_program,
             commands_are_the_programs,
             files_of_secrets_are_mounted,
+            rules_and_dashboards_arrive_as_they_are,
             embedded_is_one_process_with_a_volume,
         ):
             claim(render)
