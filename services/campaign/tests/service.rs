@@ -58,7 +58,7 @@ async fn silent_devices_end_by_their_timer_and_say_why_meanwhile() {
     let id = service
         .create(
             definition(
-                "in_flight_max = 30\n[timers]\nwait = '1s'\n[failure_gate]\nsilence_max_percent = 100",
+                "in_flight_max = 30\n[timers]\nwait = '5s'\n[failure_gate]\nsilence_max_percent = 100",
             ),
             None,
         )
@@ -122,7 +122,8 @@ async fn a_wave_awaits_approval_and_a_bad_one_pauses() {
     let place = Place::with_devices(100).await;
     let service = place.service();
     let _running = spawn(&service).drop_guard();
-    let text = "waves = [{percent = 20, gate = {approval = true}}, {percent = 20}, {}]";
+    let text =
+        "waves = [{percent = 20, gate = {approval = true, tried_min_percent = 100}}, {percent = 20}, {}]";
     let id = service.create(definition(text), None).await.unwrap();
     service.start(id, "ann").await.unwrap();
     let (fleet, stores) = (Fleet::default(), place.stores.clone());

@@ -4,15 +4,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use campaign::{CampaignId, Definition, EventKind, JobEvent, View};
-use campaign_service::{CampaignService, Stores, system_clock};
+use campaign_service::{CampaignService, Clock, Stores};
 use dm_objects::agenda::{FirmwareFact, FirmwareStage};
 use dm_protocol::{Account, ClientAuth, DevId, Nonces};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use storage::{ArtifactStore, Device, Embedded, ErrorKind, Inventory, TenantId, embedded::Options};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,9 @@ pub fn dev_id(at: u32) -> DevId {
 pub struct Place {
     _dir: tempfile::TempDir,
     pub stores: Stores,
+    /// By how many seconds the clock of its services is put forward: what they wait for is then over, however slow the
+    /// machine is, and nothing is over before.
+    ahead_s: Arc<AtomicI64>,
 }
 
 impl Place {
@@ -36,7 +42,7 @@ impl Place {
         let backend = Embedded::open(dir.path(), &Options::default()).unwrap();
         let mut content: &[u8] = b"firmware";
         backend.add_artifact(&mut content).await;
-        Self { _dir: dir, stores: Stores::of(backend) }
+        Self { _dir: dir, stores: Stores::of(backend), ahead_s: Arc::default() }
     }
 
     pub async fn with_devices(count: u32) -> Self {
@@ -59,7 +65,16 @@ impl Place {
     }
 
     pub fn service(&self) -> CampaignService {
-        CampaignService::new(self.stores.clone(), tenant(), system_clock())
+        CampaignService::new(self.stores.clone(), tenant(), self.clock())
+    }
+
+    pub fn clock(&self) -> Clock {
+        let ahead_s = Arc::clone(&self.ahead_s);
+        Arc::new(move || Timestamp::now() + SignedDuration::from_secs(ahead_s.load(Ordering::SeqCst)))
+    }
+
+    pub fn put_clock_forward(&self, seconds: i64) {
+        self.ahead_s.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub async fn ledger(&self, id: CampaignId) -> Vec<JobEvent> {
@@ -195,6 +210,24 @@ impl Fleet {
 }
 
 /// The most devices in flight at any event of a ledger, counted without the library.
+/// How many attempts were released, and who has one in flight.
+pub fn released_and_in_flight(ledger: &[JobEvent]) -> (usize, BTreeSet<u32>) {
+    let (mut released, mut in_flight) = (0, BTreeSet::new());
+    for event in ledger {
+        match event.kind {
+            EventKind::Released { .. } => {
+                released += 1;
+                in_flight.insert(event.ordinal);
+            }
+            EventKind::Ended { .. } => {
+                in_flight.remove(&event.ordinal);
+            }
+            _ => {}
+        }
+    }
+    (released, in_flight)
+}
+
 pub fn most_in_flight(ledger: &[JobEvent]) -> usize {
     let mut in_flight = BTreeSet::new();
     let mut most = 0;
