@@ -8,7 +8,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -48,6 +48,7 @@ pub enum Weather {
 pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    upstreams: Arc<Upstreams>,
     _stop: DropGuard,
 }
 
@@ -62,9 +63,9 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (weather, seen) = watch::channel(Weather::Fair);
         let stop = CancellationToken::new();
-        let upstreams = Arc::new(Upstreams { addresses: upstreams, next: AtomicUsize::new(0) });
-        tokio::spawn(serve(listener, upstreams, seen, stop.clone()));
-        Ok(Self { address, weather, _stop: stop.drop_guard() })
+        let upstreams = Arc::new(Upstreams { addresses: RwLock::new(upstreams), next: AtomicUsize::new(0) });
+        tokio::spawn(serve(listener, Arc::clone(&upstreams), seen, stop.clone()));
+        Ok(Self { address, weather, upstreams, _stop: stop.drop_guard() })
     }
 
     /// Where it listens.
@@ -76,19 +77,26 @@ impl Proxy {
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
+
+    /// Changes where new connections go. Those that are open stay where they are.
+    pub fn set_upstreams(&self, upstreams: Vec<SocketAddr>) {
+        *self.upstreams.addresses.write().unwrap_or_else(PoisonError::into_inner) = upstreams;
+    }
 }
 
 /// Where connections go.
+#[derive(Debug)]
 struct Upstreams {
-    addresses: Vec<SocketAddr>,
+    addresses: RwLock<Vec<SocketAddr>>,
     next: AtomicUsize,
 }
 
 impl Upstreams {
     async fn connect(&self) -> Option<TcpStream> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = self.addresses.len();
-        for address in self.addresses.iter().cycle().skip(turn % count.max(1)).take(count) {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let count = addresses.len();
+        for address in addresses.iter().cycle().skip(turn % count.max(1)).take(count) {
             if let Ok(stream) = TcpStream::connect(address).await {
                 return Some(stream);
             }
@@ -266,5 +274,8 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(ask(&proxy).await, b"two");
         }
+        let (three, _third) = named(b"three").await;
+        proxy.set_upstreams(vec![three]);
+        assert_eq!(ask(&proxy).await, b"three", "and to those that came later");
     }
 }

@@ -1,6 +1,7 @@
-//! What is done to the cluster while a campaign runs on it.
+//! What is done to the cluster while a campaign runs on it: the worst, or what its operators do to it every month.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::Command,
     sync::mpsc::{Receiver, RecvTimeoutError},
@@ -34,7 +35,19 @@ pub(super) enum Disruption {
     RedisEmptied,
     /// A server is stopped and started.
     Restart(&'static str),
+    /// What comes before an upgrade: the schema and the topics of the new program.
+    Migrate,
+    /// One of the new program takes the place of the process of this role and number, which drains.
+    Replace(Role, u32),
+    /// The machine with the front-end, the owner and the worker of this number is gone: nothing on it answers, and nothing closes
+    /// a connection. Others take the place of its processes.
+    NodeLost(u32),
 }
+
+/// The load balancer's health check finds out about a node this late.
+const NODE_NOTICED: Duration = Duration::from_secs(3);
+/// The load balancer learns that a process drains this long after the process does.
+const DRAIN_NOTICED: Duration = Duration::from_millis(500);
 
 impl Disruption {
     /// All of them, in an order that lets each meet a cluster that works; `scale` shortens what lasts.
@@ -66,6 +79,12 @@ impl Disruption {
             Kill(Session, 1),
         ]
     }
+
+    /// An upgrade of every process, and a node lost after it.
+    pub(super) fn rolling(processes: &[(Role, u32)]) -> Vec<Self> {
+        let replaced = processes.iter().map(|&(role, number)| Self::Replace(role, number));
+        std::iter::once(Self::Migrate).chain(replaced).chain([Self::NodeLost(1)]).collect()
+    }
 }
 
 impl std::fmt::Display for Disruption {
@@ -95,12 +114,17 @@ impl std::fmt::Display for Disruption {
             }
             Self::RedisEmptied => write!(f, "redis restarted empty"),
             Self::Restart(server) => write!(f, "{server} restarted"),
+            Self::Migrate => write!(f, "schema and topics of the new program"),
+            Self::Replace(role, number) => write!(f, "{role}-{number} replaced"),
+            Self::NodeLost(number) => write!(f, "the node of session-{number} lost"),
         }
     }
 }
 
 /// The links that disruptions use.
 pub(super) struct Links {
+    /// The load balancer before the front-ends.
+    pub(super) devices: Proxy,
     pub(super) redis: Proxy,
     pub(super) kafka: Proxy,
     pub(super) scylla: Proxy,
@@ -109,6 +133,8 @@ pub(super) struct Links {
 /// Does them one after the other, until it is told to end.
 pub(super) struct Disruptor {
     pub(super) common: Common,
+    /// The program of the processes that take the place of others.
+    pub(super) new_program: PathBuf,
     pub(super) processes: Vec<Process>,
     pub(super) links: Links,
     /// Where `up` and `down` are, which start and stop servers.
@@ -169,7 +195,75 @@ impl Disruptor {
                 self.server("down", &[server])?;
                 self.server("up", &[server])
             }
+            Disruption::Migrate => {
+                self.common.program.clone_from(&self.new_program);
+                self.apply("schema")?;
+                self.apply("topics")
+            }
+            Disruption::Replace(role, number) => self.replace(role, number),
+            Disruption::NodeLost(number) => self.lose_node(number),
         }
+    }
+
+    /// The new process is ready before the old one is asked to go, but for the admin role, whose one address the operator knows.
+    fn replace(&mut self, role: Role, number: u32) -> anyhow::Result<()> {
+        if role == Role::Admin {
+            let old = find(&mut self.processes, role, number)?;
+            old.ask_to_end()?;
+            let status = old.await_end()?;
+            anyhow::ensure!(status.success(), "{} ended with {status}", old.name);
+            old.start_again(&self.common)?;
+            return old.await_ready();
+        }
+        let mut new = Process::start(&self.common, role, number)?;
+        new.await_ready()?;
+        let old = find(&mut self.processes, role, number)?;
+        let mut old = std::mem::replace(old, new);
+        let both = self.fronts().chain((role == Role::Session).then_some(old.address)).collect();
+        self.links.devices.set_upstreams(both);
+        old.ask_to_end()?;
+        std::thread::sleep(DRAIN_NOTICED);
+        self.links.devices.set_upstreams(self.fronts().collect());
+        let status = old.await_end()?;
+        anyhow::ensure!(status.success(), "{} ended with {status}", old.name);
+        Ok(())
+    }
+
+    fn lose_node(&mut self, number: u32) -> anyhow::Result<()> {
+        let name = |role: Role| format!("{role}-{number}");
+        let is_on = |process: &Process| process.name == name(process.role);
+        let (mut lost, mut left) = (Vec::new(), Vec::new());
+        for process in std::mem::take(&mut self.processes) {
+            if is_on(&process) { lost.push(process) } else { left.push(process) }
+        }
+        self.processes = left;
+        lost.iter().try_for_each(Process::freeze)?;
+        std::thread::sleep(NODE_NOTICED);
+        self.links.devices.set_upstreams(self.fronts().collect());
+        for old in &lost {
+            let mut new = Process::start(&self.common, old.role, number)?;
+            new.await_ready()?;
+            self.processes.push(new);
+        }
+        self.links.devices.set_upstreams(self.fronts().collect());
+        Ok(())
+    }
+
+    fn fronts(&self) -> impl Iterator<Item = SocketAddr> {
+        self.processes.iter().filter(|process| process.role == Role::Session).map(|process| process.address)
+    }
+
+    /// What the chart's hook does before an upgrade.
+    fn apply(&self, what: &str) -> anyhow::Result<()> {
+        let output = Command::new(&self.common.program)
+            .args([what, "apply", "--config"])
+            .arg(&self.common.config)
+            .envs(self.common.environment.iter().cloned())
+            .output();
+        let output = output.with_context(|| format!("could not run {}", self.common.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{what} apply: {said}");
+        Ok(())
     }
 
     fn server(&self, command: &str, args: &[&str]) -> anyhow::Result<()> {

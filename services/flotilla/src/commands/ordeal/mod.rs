@@ -14,7 +14,7 @@ use std::{
 use admin_service::{TOKEN_FILE, Token};
 use anyhow::Context as _;
 use clap::Args;
-use loadtest::proxy::Proxy;
+use loadtest::{FleetReport, proxy::Proxy};
 use service_kit::{Settings, settings::Role};
 
 use self::{
@@ -70,6 +70,13 @@ pub(crate) struct OrdealArgs {
     /// Nothing is disrupted: for figures of the same cluster in peace
     #[arg(long)]
     calm: bool,
+    /// Instead of the worst, what operators do: every process is replaced while the campaign runs, then a node is lost; no
+    /// session fails but what a device's own repeating hides
+    #[arg(long, conflicts_with_all = ["calm", "freeze"])]
+    rolling: bool,
+    /// The program that the processes are of until they are replaced: an earlier release
+    #[arg(long, value_name = "FILE", requires = "rolling")]
+    from: Option<PathBuf>,
     /// Devices that speak at the same time, at most
     #[arg(long, value_name = "N", default_value_t = 128)]
     active_max: usize,
@@ -104,7 +111,7 @@ impl Ordeal<'_> {
     fn run(&self) -> Result<Vec<Check>, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.context("could not start the runtime")?;
-        let (common, links, processes, devices_url, _balancer) = runtime.block_on(self.start())?;
+        let (common, links, processes, devices_url) = runtime.block_on(self.start())?;
         let admin = processes.iter().find(|process| process.name == "admin-0");
         let admin = admin.context("there is no admin process")?.address;
         let token =
@@ -124,14 +131,16 @@ impl Ordeal<'_> {
         let created = campaign::submit(&client, "application/toml", &definition, true, None)?;
         let id = created.summary.id;
         let running = RunningFleet::start(fleet);
+        let new_program = std::env::current_exe().context("could not find the program itself")?;
         let disruptor = Disruptor {
             common,
+            new_program,
             processes,
             links,
             servers: self.args.servers.clone(),
             pause: self.args.pause,
         };
-        let disruptions = if self.args.calm { Vec::new() } else { Disruption::all(self.args.freeze) };
+        let disruptions = self.disruptions();
         let (end, ended) = mpsc::channel();
         let asked = disruptions.clone();
         let (ending, disrupted) = std::thread::scope(|scope| {
@@ -167,16 +176,29 @@ impl Ordeal<'_> {
         let found = Found { client: &client, campaign: &id, ending, fleet: &report, fair_weather: false };
         let mut checks = check::checks(&found)?;
         checks.push(disrupted_check(&disruptions, &done));
-        for process in processes {
-            let name = process.name.clone();
-            let status = process.end()?;
-            checks.push(check::ended(&name, status));
+        if self.args.rolling {
+            checks.push(unbroken_check(&report));
+        }
+        for mut process in processes {
+            process.ask_to_end()?;
+            let status = process.await_end()?;
+            checks.push(check::ended(&process.name, status));
         }
         Ok(checks)
     }
 
+    fn disruptions(&self) -> Vec<Disruption> {
+        let processes =
+            PROCESSES.iter().flat_map(|&(role, count)| (0..count).map(move |number| (role, number)));
+        match (self.args.calm, self.args.rolling) {
+            (true, _) => Vec::new(),
+            (false, true) => Disruption::rolling(&processes.collect::<Vec<_>>()),
+            (false, false) => Disruption::all(self.args.freeze),
+        }
+    }
+
     /// The links, the processes behind them, and the one address that devices know.
-    async fn start(&self) -> anyhow::Result<(Common, Links, Vec<Process>, String, Proxy)> {
+    async fn start(&self) -> anyhow::Result<(Common, Links, Vec<Process>, String)> {
         let settings = Settings::load(Some(&self.args.config), std::env::vars(), [])
             .map_err(|errors| anyhow::anyhow!("the settings cannot be used\n{errors}"))?;
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -197,7 +219,12 @@ impl Ordeal<'_> {
             variable("SESSION__PUBLIC_URL", format!("http://{devices}")),
             variable("STORAGE__DATA", process::token_folder(self.folder).display().to_string()),
         ];
-        let common = Common { config: self.args.config.clone(), environment, folder: self.folder.to_owned() };
+        let program = match &self.args.from {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().context("could not find the program itself")?,
+        };
+        let folder = self.folder.to_owned();
+        let common = Common { config: self.args.config.clone(), program, environment, folder };
         let mut processes = Vec::new();
         for (role, count) in PROCESSES {
             for number in 0..count {
@@ -208,9 +235,9 @@ impl Ordeal<'_> {
             process.await_ready()?;
         }
         let fronts = processes.iter().filter(|process| process.name.starts_with("session"));
-        let balancer = Proxy::start(devices, fronts.map(|process| process.address).collect()).await?;
+        let devices = Proxy::start(devices, fronts.map(|process| process.address).collect()).await?;
         eprintln!("{} processes, devices at {devices_url}", processes.len());
-        Ok((common, Links { redis, kafka, scylla }, processes, devices_url, balancer))
+        Ok((common, Links { devices, redis, kafka, scylla }, processes, devices_url))
     }
 }
 
@@ -222,6 +249,21 @@ fn disrupted_check(asked: &[Disruption], done: &[Disruption]) -> Check {
         &left,
         format!("{} disruptions", asked.len()),
     )
+}
+
+/// What a device hides by repeating a message is no failure; a session that it gave up is.
+fn unbroken_check(fleet: &FleetReport) -> Check {
+    let broken = &fleet.sessions.broken;
+    let wrong: Vec<String> = broken.iter().map(|(why, count)| format!("{} {why}", grouped(*count))).collect();
+    let repeated: u64 =
+        fleet.answers.iter().filter(|(answer, _)| *answer != "200").map(|(_, count)| count).sum();
+    let compared = format!(
+        "{} sessions, {} messages of {} repeated or put off by their devices",
+        grouped(fleet.sessions.done),
+        grouped(repeated),
+        grouped(fleet.sessions.messages)
+    );
+    Check::of("no session failed", &wrong, compared)
 }
 
 fn host_and_port(url: &str) -> anyhow::Result<SocketAddr> {

@@ -19,6 +19,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(60);
 /// What all processes of the cluster are started with.
 pub(super) struct Common {
     pub(super) config: PathBuf,
+    /// The program that processes are of.
+    pub(super) program: PathBuf,
     /// Settings over the file's, as variables.
     pub(super) environment: Vec<(String, String)>,
     /// Where the logs go.
@@ -28,7 +30,7 @@ pub(super) struct Common {
 /// A process with one role.
 pub(super) struct Process {
     pub(super) name: String,
-    role: Role,
+    pub(super) role: Role,
     /// Where its role listens.
     pub(super) address: SocketAddr,
     health: SocketAddr,
@@ -74,7 +76,7 @@ impl Process {
         Ok(())
     }
 
-    /// Starts it again after [`Process::kill`], on the same addresses.
+    /// Starts it again after its end, on the same addresses.
     pub(super) fn start_again(&mut self, common: &Common) -> anyhow::Result<()> {
         (self.child, self._stdin) = spawn(common, &self.name, self.role, self.address, self.health)?;
         Ok(())
@@ -97,9 +99,13 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to drain and waits for its end.
-    pub(super) fn end(mut self) -> anyhow::Result<ExitStatus> {
-        self.signal("TERM")?;
+    /// Asks it to drain.
+    pub(super) fn ask_to_end(&self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Waits for its end.
+    pub(super) fn await_end(&mut self) -> anyhow::Result<ExitStatus> {
         let deadline = Instant::now() + END_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -127,11 +133,10 @@ fn spawn(
     address: SocketAddr,
     health: SocketAddr,
 ) -> anyhow::Result<(Child, Option<ChildStdin>)> {
-    let program = std::env::current_exe().context("could not find the program itself")?;
     let log_path = common.folder.join(format!("{name}.log"));
     let log = File::options().create(true).append(true).open(&log_path);
     let log = log.with_context(|| format!("could not open {}", log_path.display()))?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&common.program);
     command
         .args(["serve", "--until-stdin-ends", "--roles", &role.to_string(), "--config"])
         .arg(&common.config);
@@ -147,7 +152,7 @@ fn spawn(
         .stdout(log.try_clone().context("could not open the log twice")?)
         .stderr(log)
         .spawn()
-        .with_context(|| format!("could not start {name}"))?;
+        .with_context(|| format!("could not start {name} of {}", common.program.display()))?;
     let stdin = child.stdin.take();
     Ok((child, stdin))
 }
