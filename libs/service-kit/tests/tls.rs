@@ -7,7 +7,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
-use service_kit::{Metrics, Shutdown, tls::Certificate};
+use service_kit::{
+    Metrics, Shutdown,
+    settings::TlsSettings,
+    tls::{HTTP_2_AND_1, ListenerTls, TlsError},
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -16,6 +20,15 @@ fn write_pair(folder: &Path) -> CertificateDer<'static> {
     std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
     cert.der().clone()
+}
+
+fn open(certificate: &Path, key: &Path) -> Result<Arc<ListenerTls>, TlsError> {
+    let settings = TlsSettings {
+        certificate: Some(certificate.to_owned()),
+        key: Some(key.to_owned()),
+        ..TlsSettings::default()
+    };
+    ListenerTls::open(&settings.listener(), HTTP_2_AND_1).map(|tls| tls.expect("there is a certificate"))
 }
 
 /// Connects trusting only `certificate`; answers the protocol that was agreed on.
@@ -51,7 +64,7 @@ async fn new_files_are_served_and_broken_ones_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let first = write_pair(path);
-    let certificate = Certificate::open(&path.join("cert.pem"), &path.join("key.pem")).unwrap();
+    let certificate = open(&path.join("cert.pem"), &path.join("key.pem")).unwrap();
     let metrics = Metrics::new("test");
     certificate.show(&metrics, "session");
     // What rcgen gives where nobody says otherwise: the first second of 4096.
@@ -59,7 +72,7 @@ async fn new_files_are_served_and_broken_ones_are_not() {
     shows(&metrics, "dm_tls_reload_failures_total{listener=\"session\"} 0");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = certificate.acceptor();
+    let acceptor = Arc::clone(&certificate);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -106,8 +119,8 @@ fn refuses_files_that_are_missing_or_do_not_belong_together() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write_pair(one.path());
     write_pair(other.path());
-    let missing = Certificate::open(&one.path().join("none.pem"), &one.path().join("key.pem")).unwrap_err();
+    let missing = open(&one.path().join("none.pem"), &one.path().join("key.pem")).unwrap_err();
     assert!(missing.to_string().contains("none.pem"), "{missing}");
-    let mixed = Certificate::open(&one.path().join("cert.pem"), &other.path().join("key.pem")).unwrap_err();
+    let mixed = open(&one.path().join("cert.pem"), &other.path().join("key.pem")).unwrap_err();
     assert!(mixed.to_string().contains("cannot be used together"), "{mixed}");
 }

@@ -3,6 +3,7 @@
 pub mod api;
 mod artifacts;
 mod auth;
+mod body;
 mod campaigns;
 mod devices;
 mod extract;

@@ -64,11 +64,20 @@ impl Problem {
 
     /// The request's media type is not one that is read here.
     pub fn unsupported_media_type(expected: &str, got: &str) -> Self {
+        Self::unsupported("Content-Type", expected, got)
+    }
+
+    /// The request's content is in a coding that is not read here.
+    pub fn unsupported_coding(got: &str) -> Self {
+        Self::unsupported("Content-Encoding", "none", got)
+    }
+
+    fn unsupported(header: &str, expected: &str, got: &str) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let title = "Unsupported media type";
         let mut problem = Self::new(status, types::UNSUPPORTED_MEDIA_TYPE, title, "");
-        problem.body.detail = format!("Content-Type: expected {expected}, got {got}");
-        problem.body.where_ = Some("Content-Type".into());
+        problem.body.detail = format!("{header}: expected {expected}, got {got}");
+        problem.body.where_ = Some(header.into());
         problem.body.expected = Some(expected.into());
         problem.body.got = Some(got.into());
         problem

@@ -1,8 +1,11 @@
 //! The routes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -13,16 +16,18 @@ use axum::{
     routing::{get, post, put},
 };
 use http::{HeaderValue, Method};
+use service_kit::http::Peer;
 
 use crate::{
     Problem, artifacts,
     auth::{Token, require_token},
-    campaigns, devices, health, secrets,
+    body, campaigns, devices, health, secrets,
     state::App,
 };
 
-/// All routes. Health is open; everything else asks for the token, where there is one.
-pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
+/// All routes. Health is open; everything else asks for the token, where there is one. Content that is awaited must not
+/// stand still for longer than `stall_timeout`.
+pub(crate) fn routes(app: App, token: Option<Token>, stall_timeout: Duration) -> Router {
     let guarded = Router::new()
         .route("/v1/devices", get(devices::list).post(devices::add))
         .route("/v1/devices/bulk", post(devices::add_bulk))
@@ -53,6 +58,7 @@ pub(crate) fn routes(app: App, token: Option<Token>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         // Every handler bounds what it reads by itself.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(stall_timeout, body::guard))
         .layer(middleware::from_fn_with_state(token, require_token));
     Router::new()
         .route("/health/livez", get(health::live))
@@ -95,6 +101,7 @@ async fn identify(
 ) -> Response {
     let trace_id = format!("{:016x}{:016x}", ids.prefix, ids.next.fetch_add(1, Ordering::Relaxed));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<Peer>().cloned();
     let mut response = next.run(request).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         let headers = response.headers().clone();
@@ -112,10 +119,14 @@ async fn identify(
         response.headers_mut().insert("x-request-id", value);
     }
     let status = response.status().as_u16();
+    // Who: the names of the certificate, where the listener asks for one.
+    let certificate = peer.as_ref().and_then(|peer| peer.certificate.as_ref());
+    let operator = certificate.map(|certificate| certificate.names().join(", "));
+    let peer = peer.map(|peer| peer.address.to_string());
     if status >= 500 {
-        tracing::error!(%method, path, status, trace_id, "admin request failed");
+        tracing::error!(%method, path, status, trace_id, peer, operator, "admin request failed");
     } else {
-        tracing::debug!(%method, path, status, trace_id, "admin request answered");
+        tracing::debug!(%method, path, status, trace_id, peer, operator, "admin request answered");
     }
     response
 }

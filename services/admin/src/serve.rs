@@ -1,92 +1,62 @@
-//! The listener: connections in, a bound on them, and a way to end.
+//! The listener: the serve loop that devices have too, with the bounds of an operators' side.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use axum::response::Response;
+use hyper::{body::Incoming, service::Service as _};
+use hyper_util::service::TowerToHyperService;
+use service_kit::{
+    Shutdown,
+    http::{Limits, Peer, Server},
+    metrics::ListenerMetrics,
+    settings::AdminSettings,
+    tls::{ListenerTls, RELOAD_PERIOD},
 };
-use service_kit::{Shutdown, settings::AdminSettings};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpListener;
 
 use crate::{Services, Token, router::routes, state::App};
 
-/// Connections at once; the next one waits in the listener's queue.
-const CONNECTIONS_MAX: usize = 1024;
-/// How long a request's head may take to come.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the listener rests after the system refused a connection (such as: too many open files).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long who finds no connection free is told to wait. Operators are few, and free soon.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Serves the API on `listener` until the end is asked for, then lets the requests under way end, until they are
-/// cut off. `token` is `None` where the settings ask for none.
+/// cut off. `token` is `None` where the settings ask for none, `tls` where the listener speaks none.
 pub async fn run(
     settings: &AdminSettings,
     services: Services,
     token: Option<Token>,
     listener: TcpListener,
+    tls: Option<Arc<ListenerTls>>,
     shutdown: Shutdown,
 ) {
     let artifact_size_max = settings.artifact_bytes_max.value();
-    let routes = routes(App { services, artifact_size_max, shutdown: shutdown.clone() }, token);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.draining() => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        let Some((stream, slot)) = accepted else { continue };
-        let (routes, shutdown) = (routes.clone(), shutdown.clone());
-        connections.spawn(async move {
-            // Cut off or ended by itself: either way the slot is free.
-            let _ = shutdown.until_cut(serve_connection(stream, routes, &shutdown)).await;
-            drop(slot);
-        });
-    }
-    connections.close();
-    connections.wait().await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    // The semaphore is never closed.
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            tracing::warn!(%error, "could not accept an admin connection");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, routes: Router, shutdown: &Shutdown) {
-    // Answers are small and whole; waiting to fill a segment only delays them.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let metrics = ListenerMetrics::admin(&services.metrics);
+    let app = App { services, artifact_size_max, shutdown: shutdown.clone() };
+    let limits = Limits {
+        connections_max: settings.connections_max.as_usize(),
+        header_timeout: settings.header_timeout.value(),
+        idle_timeout: settings.idle_timeout.value(),
+        // Events are sent as they come, be it one an hour.
+        send_rate_min: 0,
+        retry_after: RETRY_AFTER,
+        http2: false,
+    };
+    let routes = TowerToHyperService::new(routes(app, token, limits.idle_timeout));
+    let server = Server { listener, tls: tls.clone(), limits, metrics, shutdown: shutdown.clone() };
+    let keep_fresh = async {
+        if let Some(tls) = tls {
+            tls.keep_fresh(RELOAD_PERIOD, shutdown).await;
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "admin connection broke off");
-    }
+    let serve = server.run(move |mut request: http::Request<Incoming>, peer: Peer| {
+        request.extensions_mut().insert(peer);
+        let answer = routes.call(request);
+        async move {
+            match answer.await {
+                Ok(response) => Response::from(response),
+                Err(never) => match never {},
+            }
+        }
+    });
+    tokio::join!(serve, keep_fresh);
 }

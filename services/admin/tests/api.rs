@@ -1,6 +1,7 @@
 //! The API over a real socket, on the embedded store in a temporary directory.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
+mod hostile;
 mod server;
 
 use http::{Method, StatusCode};

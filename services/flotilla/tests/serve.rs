@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;
+#[path = "../../session/tests/support/pki.rs"]
+mod pki;
+
+use std::path::Path;
 
 use common::{Server, client, flotilla, stderr, stdout};
 
@@ -229,4 +233,124 @@ fn keys_are_replaced_while_the_server_runs() {
     let shown = client(&server, &data, &["device", "show", "a", "-o", "json"], "");
     assert!(shown.status.success(), "{}", stderr(&shown));
     assert_eq!(server.terminate().code(), Some(0));
+}
+
+/// Threat: the operators' side is listened to, or spoken to by who has the token alone.
+#[test]
+fn operators_speak_tls_and_show_a_certificate_where_they_are_asked_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, at) =
+        (folder.path().join("data"), |name: &str| folder.path().join(name).display().to_string());
+    let [servers, operators, others] = ["servers", "operators", "operators"].map(pki::Authority::new);
+    servers.issue("admin", &["localhost"], 1).write(folder.path(), "server");
+    operators.issue("alice", &[], 2).write(folder.path(), "alice");
+    others.issue("mallory", &[], 3).write(folder.path(), "mallory");
+    for (name, authority) in [("servers.pem", &servers), ("operators.pem", &operators)] {
+        std::fs::write(folder.path().join(name), authority.pem()).unwrap();
+    }
+    std::fs::write(at("token"), "0123456789abcdef\n").unwrap();
+    let server = Server::start_with(
+        &data,
+        &[
+            ("FLOTILLA__ADMIN__TOKEN_FILE", &at("token")),
+            ("FLOTILLA__ADMIN__TLS__CERTIFICATE", &at("server.pem")),
+            ("FLOTILLA__ADMIN__TLS__KEY", &at("server.key")),
+            ("FLOTILLA__ADMIN__TLS__CLIENT_AUTH", "required"),
+            ("FLOTILLA__ADMIN__TLS__CLIENT_CA", &at("operators.pem")),
+        ],
+    );
+    let port = server.admin.rsplit(':').next().unwrap();
+    assert!(server.admin.starts_with("https://"), "{}", server.admin);
+    let ask = |arguments: &[&str], environment: &[(&str, &str)]| {
+        flotilla()
+            .args(["device", "list", "--server", &format!("https://localhost:{port}")])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap()
+    };
+    let (ca, token) = (at("servers.pem"), at("token"));
+    let (alice, alice_key) = (at("alice.pem"), at("alice.key"));
+    let good = ["--ca", &ca, "--token-file", &token, "--client-cert", &alice, "--client-key", &alice_key];
+    let listed = ask(&good, &[]);
+    assert!(listed.status.success(), "{}", stderr(&listed));
+    // Nothing of it need stand on a command line.
+    let listed = ask(
+        &[],
+        &[
+            ("FLOTILLA_CA", &ca),
+            ("FLOTILLA_TOKEN_FILE", &token),
+            ("FLOTILLA_CLIENT_CERT", &alice),
+            ("FLOTILLA_CLIENT_KEY", &alice_key),
+        ],
+    );
+    assert!(listed.status.success(), "{}", stderr(&listed));
+
+    let (mallory, mallory_key) = (at("mallory.pem"), at("mallory.key"));
+    for (name, arguments) in [
+        ("no authority", &good[2..]),
+        (
+            "another authority",
+            &[
+                "--ca",
+                &at("operators.pem"),
+                "--token-file",
+                &token,
+                "--client-cert",
+                &alice,
+                "--client-key",
+                &alice_key,
+            ],
+        ),
+        ("no token", &["--ca", &ca, "--client-cert", &alice, "--client-key", &alice_key]),
+        ("no certificate", &good[..4]),
+        (
+            "a strange certificate",
+            &["--ca", &ca, "--token-file", &token, "--client-cert", &mallory, "--client-key", &mallory_key],
+        ),
+        ("a certificate without key", &good[..6]),
+    ] {
+        let refused = ask(arguments, &[]);
+        assert!(!refused.status.success(), "{name}: {}", stdout(&refused));
+    }
+    // In the open nothing is answered.
+    assert!(ureq::get(format!("http://localhost:{port}/health/livez")).call().is_err());
+
+    // A new certificate, of another authority, is served without a restart.
+    let next = pki::Authority::new("next");
+    next.issue("admin", &["localhost"], 1).write(folder.path(), "server");
+    std::fs::write(at("next.pem"), next.pem()).unwrap();
+    let next_ca = at("next.pem");
+    let fresh = [&["--ca", &next_ca], &good[2..]].concat();
+    let began = std::time::Instant::now();
+    while !ask(&fresh, &[]).status.success() {
+        assert!(began.elapsed().as_secs() < 30, "the new certificate is not served");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(!ask(&good, &[]).status.success(), "the old one is served too");
+    assert_eq!(server.terminate().code(), Some(0));
+}
+
+/// Threat: a private key or a token that every user of the machine can read.
+#[test]
+fn keys_that_everyone_can_read_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = pki::Authority::new("servers");
+    authority.issue("admin", &["localhost"], 1).write(folder.path(), "server");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let warnings = |mode: u32| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(Path::new(&at("server.key")), mode).unwrap();
+        let ended = flotilla()
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--until-stdin-ends"])
+            .args(["--data", &at("data")])
+            .env("FLOTILLA__ADMIN__TLS__CERTIFICATE", at("server.pem"))
+            .env("FLOTILLA__ADMIN__TLS__KEY", at("server.key"))
+            .output()
+            .unwrap();
+        let text = format!("{}{}", stdout(&ended), stderr(&ended));
+        text.matches("private key can be read by every user").count()
+    };
+    assert_eq!((warnings(0o644), warnings(0o640), warnings(0o600)), (1, 0, 0));
 }

@@ -10,7 +10,7 @@ use service_kit::{
     Metrics, Settings, Shutdown,
     http::{Limits, Server},
     metrics::SessionMetrics,
-    tls::{Certificate, RELOAD_PERIOD, TlsError},
+    tls::{HTTP_2_AND_1, ListenerTls, RELOAD_PERIOD, TlsError},
 };
 use tokio::net::TcpListener;
 
@@ -21,8 +21,8 @@ pub use storage::Stores;
 /// Why the front-end could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The certificate cannot be served.
-    #[error("certificate cannot be served")]
+    /// TLS cannot be spoken.
+    #[error("TLS cannot be spoken")]
     Tls(#[from] TlsError),
     /// The listener does not say where it listens.
     #[error("could not find out the address listened on")]
@@ -41,31 +41,28 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    let certificate = match (&settings.tls.certificate, &settings.tls.key) {
-        (Some(certificate), Some(key)) => Some(Certificate::open(certificate, key)?),
-        _ => None,
-    };
+    let tls = ListenerTls::open(&settings.tls.listener(), HTTP_2_AND_1)?;
     let address = listener.local_addr().map_err(RunError::Listener)?;
-    let public_url = public_url(settings, address, certificate.is_some());
-    if let Some(certificate) = &certificate {
-        certificate.show(metrics, "session");
+    let public_url = public_url(settings, address, tls.is_some());
+    if let Some(tls) = &tls {
+        tls.show(metrics, "session");
     }
     let metrics = SessionMetrics::new(metrics);
     let artifacts = Arc::clone(&stores.artifacts);
     let engine = Engine::new(&EngineSettings::new(settings, &public_url), stores, metrics.clone());
     let front = web::Front::new(settings, engine, artifacts, metrics.clone(), &public_url);
-    tracing::info!(%address, public_url, tls = certificate.is_some(), "serving devices");
+    tracing::info!(%address, public_url, tls = tls.is_some(), "serving devices");
 
     let server = Server {
         listener,
-        tls: certificate.as_ref().map(Certificate::acceptor),
+        tls: tls.clone(),
         limits: Limits::from(&settings.session),
-        metrics,
+        metrics: metrics.listener,
         shutdown: shutdown.clone(),
     };
     let keep_fresh = async {
-        if let Some(certificate) = certificate {
-            certificate.keep_fresh(RELOAD_PERIOD, shutdown).await;
+        if let Some(tls) = tls {
+            tls.keep_fresh(RELOAD_PERIOD, shutdown).await;
         }
     };
     let serve = server.run(move |request, peer| Arc::clone(&front).answer(request, peer));

@@ -7,15 +7,22 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+};
 
 use super::{Health, NotReady};
-use crate::Metrics;
+use crate::{Metrics, tls::ListenerTls};
 
 /// Connections at once: probes and a scraper or two.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a request's head may take, and a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may last, whatever comes and goes on it: who drips octets holds a slot no longer, so that the
+/// next probe finds one.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest header that is read.
+const HEADER_BYTES_MAX: usize = 8 * 1024;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +64,13 @@ fn verdict(verdict: Result<(), NotReady>) -> (StatusCode, &'static str, String) 
 
 /// Answers `GET /health/livez`, `/health/servez`, `/health/readyz` and, where they are given, `/metrics` on `listener`
 /// until `until` completes.
-pub async fn serve(listener: &TcpListener, health: &Health, metrics: Option<&Metrics>, until: impl Future) {
+pub async fn serve(
+    listener: &TcpListener,
+    tls: Option<&Arc<ListenerTls>>,
+    health: &Health,
+    metrics: Option<&Metrics>,
+    until: impl Future,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut until = pin!(until);
     loop {
@@ -72,21 +85,39 @@ pub async fn serve(listener: &TcpListener, health: &Health, metrics: Option<&Met
         };
         // Whoever finds no slot is closed: a probe asks again.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-        let (health, metrics) = (health.clone(), metrics.cloned());
+        let (tls, health, metrics) = (tls.cloned(), health.clone(), metrics.cloned());
         tokio::spawn(async move {
-            let answer =
-                service_fn(|request| std::future::ready(respond(&request, &health, metrics.as_ref())));
             // A peer that breaks off hears no answer, and nobody is told.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                // One answer a connection: nothing has to be drained at the end.
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), answer)
-                .await;
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, async {
+                match tls {
+                    None => answer(stream, &health, metrics.as_ref()).await,
+                    Some(tls) => {
+                        if let Ok((stream, _)) = tls.accept(stream).await {
+                            answer(stream, &health, metrics.as_ref()).await;
+                        }
+                    }
+                }
+            })
+            .await;
             drop(slot);
         });
     }
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    health: &Health,
+    metrics: Option<&Metrics>,
+) {
+    let answer = service_fn(|request| std::future::ready(respond(&request, health, metrics)));
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        // One answer a connection: nothing has to be drained at the end.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
 }
 
 fn respond(

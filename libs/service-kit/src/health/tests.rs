@@ -156,5 +156,5 @@ async fn the_listener_answers_probes_until_it_is_told_to_stop() {
         assert!(ask("/health/readyz").await.contains("draining"));
         assert!(ask("/health/livez").await.starts_with("HTTP/1.1 200 "));
     };
-    serve(&listener, &health, Some(&metrics), probes).await;
+    serve(&listener, None, &health, Some(&metrics), probes).await;
 }

@@ -2,10 +2,11 @@
 //! certificate, watches that something moves on each, and drains them at the end.
 
 mod pulse;
+mod sending;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use ::http::{Request, Response};
 use hyper::{
@@ -20,25 +21,37 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use self::pulse::{Pulse, Pulsing, Verdict};
+use self::{
+    pulse::{Pulse, Pulsing, Verdict},
+    sending::Sending,
+};
 use crate::{
     admission::{Admission, Caller, Slot},
-    metrics::{Gauge, SessionMetrics, Shed},
+    metrics::{Gauge, ListenerMetrics},
     settings::SessionSettings,
     shutdown::Shutdown,
+    tls::{ClientCertificate, ListenerTls},
 };
+
+pub use self::pulse::Cut;
 
 /// Connections that are being told to come later; more than these are closed without a word.
 const TURNED_AWAY_MAX: usize = 256;
 /// How long a connection that is told to come later may take to hear it.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest header that is read, and what a connection buffers.
+/// The largest header that is read, and what a connection buffers. It may have 100 lines, which is what hyper allows.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Requests at once on one HTTP/2 connection. A device needs one; a proxy in front of many needs more.
 const STREAMS_MAX: u32 = 64;
+/// Octets of bodies that one HTTP/2 connection may have sent and nobody has read yet: what it can make us hold.
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// The same for one request of it.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Requests of an HTTP/2 connection that were reset before they were looked at, and ones that we reset; past it the
+/// connection ends (rapid reset, CVE-2023-44487).
+const RESETS_MAX: usize = 32;
 
 /// What one listener allows.
 #[derive(Clone, Debug)]
@@ -50,8 +63,12 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long nothing may move on a connection.
     pub idle_timeout: Duration,
+    /// Octets a second that a peer takes of what is being sent, at least, over `idle_timeout`. Zero: as slow as it likes.
+    pub send_rate_min: u64,
     /// The middle of the time that who finds no connection free is told to wait.
     pub retry_after: Duration,
+    /// Speaks HTTP/2 too.
+    pub http2: bool,
 }
 
 impl From<&SessionSettings> for Limits {
@@ -60,8 +77,25 @@ impl From<&SessionSettings> for Limits {
             connections_max: settings.connections_max.as_usize(),
             header_timeout: settings.header_timeout.value(),
             idle_timeout: settings.idle_timeout.value(),
+            send_rate_min: settings.send_rate_min.value(),
             retry_after: settings.retry_after.value(),
+            http2: true,
         }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// The certificate that it showed, which was checked; `None` where it showed none.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
     }
 }
 
@@ -70,11 +104,11 @@ pub struct Server {
     /// Bound, and listening.
     pub listener: TcpListener,
     /// Speak TLS with this.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Arc<ListenerTls>>,
     /// The bounds.
     pub limits: Limits,
     /// Where connections and refusals are counted.
-    pub metrics: SessionMetrics,
+    pub metrics: ListenerMetrics,
     /// Ends the loop.
     pub shutdown: Shutdown,
 }
@@ -84,9 +118,9 @@ impl Server {
     /// request, with the peer's address; it never fails: what goes wrong is a response too.
     pub async fn run<H, F, B>(self, handler: H)
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -95,7 +129,9 @@ impl Server {
         let slots = Admission::new(limits.connections_max, limits.retry_after);
         let turned_away = Admission::new(TURNED_AWAY_MAX, limits.retry_after);
         let connections = TaskTracker::new();
-        let context = Arc::new(Context { limits, shutdown: shutdown.clone(), builder: builder() });
+        let builder = builder(limits.http2);
+        let context =
+            Arc::new(Context { limits, shutdown: shutdown.clone(), builder, metrics: metrics.clone() });
 
         loop {
             let (stream, peer) = tokio::select! {
@@ -122,7 +158,7 @@ impl Server {
                     });
                 }
                 Err(refused) => {
-                    metrics.shed(Shed::Connections);
+                    metrics.refused.increment();
                     // Without TLS's handshake nothing can be said, and a handshake is what we cannot afford.
                     if let (None, Ok(slot)) = (&tls, turned_away.try_enter(Caller::Admitted)) {
                         let seconds = refused.retry_after_seconds;
@@ -163,9 +199,10 @@ struct Context {
     limits: Limits,
     shutdown: Shutdown,
     builder: auto::Builder<TokioExecutor>,
+    metrics: ListenerMetrics,
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Our own watch looks after slow headers, without a timer for each request.
     builder.http1().header_read_timeout(None).max_buf_size(HEADER_BYTES_MAX).keep_alive(true);
@@ -173,48 +210,63 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http2()
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
         .max_send_buf_size(64 * 1024);
-    builder
+    if http2 { builder } else { builder.http1_only() }
 }
 
 impl Context {
-    async fn serve<H, F, B>(&self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, handler: H)
-    where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    async fn serve<H, F, B>(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<Arc<ListenerTls>>,
+        handler: H,
+    ) where
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         // An answer is one small write; waiting for more to send with it only delays it.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else {
-            return self.speak(stream, peer, handler).await;
+            return self.speak(stream, Peer { address, certificate: None }, handler).await;
         };
         match tokio::time::timeout(self.limits.header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(stream, peer, handler).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+            Ok(Ok((stream, certificate))) => self.speak(stream, Peer { address, certificate }, handler).await,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %address, error = &error as &dyn std::error::Error, "TLS handshake failed");
+            }
+            Err(_) => {
+                tls.count_timeout();
+                tracing::debug!(peer = %address, "TLS handshake took too long");
+            }
         }
     }
 
-    async fn speak<S, H, F, B>(&self, stream: S, peer: SocketAddr, handler: H)
+    async fn speak<S, H, F, B>(&self, stream: S, peer: Peer, handler: H)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let pulse = Arc::new(Pulse::default());
         let service = service_fn({
-            let pulse = Arc::clone(&pulse);
+            let (pulse, peer) = (Arc::clone(&pulse), peer.clone());
             move |request: Request<Incoming>| {
                 let at_work = pulse.begin_request(request.version());
-                let answer = handler(request, peer);
+                let answer = handler(request, peer.clone());
+                let pulse = Arc::clone(&pulse);
                 async move {
-                    let response = answer.await;
+                    let response = answer.await.map(|body| Sending::new(body, pulse));
                     drop(at_work);
                     Ok::<_, Infallible>(response)
                 }
@@ -239,8 +291,9 @@ impl Context {
                 () = tokio::time::sleep(watch.period()) => match watch.look(&pulse) {
                     Verdict::Alive => {}
                     Verdict::Idle => connection.as_mut().graceful_shutdown(),
-                    Verdict::Stuck => {
-                        tracing::debug!(%peer, "connection cut off, nothing moved on it");
+                    Verdict::Stuck(cut) => {
+                        self.metrics.cut(cut);
+                        tracing::debug!(%peer, reason = cut.label(), "connection cut off");
                         return;
                     }
                 },

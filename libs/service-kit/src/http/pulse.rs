@@ -18,6 +18,23 @@ use ::http::Version;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Limits;
+use crate::metrics::labels;
+
+/// Octets of an answer that may be on their way between its body and the peer: a block that is read at once, and what
+/// the connection buffers. A body that gives out nothing for as long as these take at the least rate is not being sent.
+const UNDER_WAY_OCTETS: u64 = 256 * 1024;
+
+labels! {
+    /// Why a connection was cut off.
+    Cut {
+        /// A request's header dripped.
+        Header = "header",
+        /// Nothing moved, and it did not take the good-bye.
+        Idle = "idle",
+        /// It took what was sent to it too slowly.
+        SlowReader = "slow-reader",
+    }
+}
 
 /// Counts of one connection.
 #[derive(Debug, Default)]
@@ -26,7 +43,10 @@ pub(super) struct Pulse {
     octets_written: AtomicU64,
     requests_begun: AtomicU64,
     requests_done: AtomicU64,
-    /// HTTP/2 sends frames between requests, so octets without a request are no header there.
+    bodies_begun: AtomicU64,
+    bodies_done: AtomicU64,
+    body_octets: AtomicU64,
+    /// HTTP/2 sends frames between requests, so octets without a request are no header there, and mean nothing.
     is_http2: AtomicBool,
 }
 
@@ -39,6 +59,18 @@ impl Pulse {
         AtWork(Arc::clone(self))
     }
 
+    pub(super) fn begin_body(&self) {
+        self.bodies_begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn body_octets(&self, octets: usize) {
+        self.body_octets.fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_body(&self) {
+        self.bodies_done.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -46,6 +78,9 @@ impl Pulse {
             octets_written: load(&self.octets_written),
             requests_begun: load(&self.requests_begun),
             requests_done: load(&self.requests_done),
+            bodies_begun: load(&self.bodies_begun),
+            bodies_done: load(&self.bodies_done),
+            body_octets: load(&self.body_octets),
         }
     }
 }
@@ -65,6 +100,35 @@ struct Counts {
     octets_written: u64,
     requests_begun: u64,
     requests_done: u64,
+    bodies_begun: u64,
+    bodies_done: u64,
+    body_octets: u64,
+}
+
+impl Counts {
+    /// A handler works. It bounds its own time.
+    fn at_work(&self) -> bool {
+        self.requests_begun != self.requests_done
+    }
+
+    /// A body is being sent.
+    fn sending(&self) -> bool {
+        self.bodies_begun != self.bodies_done
+    }
+
+    /// Nothing happened since `before` that was worth keeping the connection for. Frames of HTTP/2 that belong to no
+    /// request, such as pings, are not: who only sends these is as idle as who sends nothing. Before the first request
+    /// nobody knows yet which HTTP it is, and octets are as little worth in either.
+    fn is_still(&self, before: &Self, is_http2: bool) -> bool {
+        if self.at_work() {
+            return false;
+        }
+        if (is_http2 || self.requests_begun == 0) && !self.sending() {
+            let octets = Self { octets_read: 0, octets_written: 0, ..*self };
+            return octets == Self { octets_read: 0, octets_written: 0, ..*before };
+        }
+        self == before
+    }
 }
 
 /// What a look found.
@@ -74,8 +138,8 @@ pub(super) enum Verdict {
     Alive,
     /// Nothing moved for the idle time: say good-bye.
     Idle,
-    /// It hangs in a header, or did not take the good-bye: drop it.
-    Stuck,
+    /// It hangs in a header, reads too slowly, or did not take the good-bye: drop it.
+    Stuck(Cut),
 }
 
 /// Looks at a pulse now and then.
@@ -87,6 +151,7 @@ pub(super) struct Watch {
     still_for: Duration,
     header_begun: bool,
     said_goodbye: bool,
+    rate: Rate,
 }
 
 impl Watch {
@@ -98,6 +163,7 @@ impl Watch {
             still_for: Duration::ZERO,
             header_begun: false,
             said_goodbye: false,
+            rate: Rate { octets_per_second_min: limits.send_rate_min, ..Rate::default() },
         }
     }
 
@@ -109,7 +175,8 @@ impl Watch {
     pub(super) fn look(&mut self, pulse: &Pulse) -> Verdict {
         let now = pulse.counts();
         let before = std::mem::replace(&mut self.last, now);
-        if now == before {
+        let is_http2 = pulse.is_http2.load(Ordering::Relaxed);
+        if now.is_still(&before, is_http2) {
             self.still_for += self.period;
         } else {
             self.still_for = Duration::ZERO;
@@ -117,27 +184,65 @@ impl Watch {
         }
 
         // Octets came, no request came of them, none is being answered and nothing is being sent: a header drips.
-        let at_work = now.requests_begun != now.requests_done;
         let progressed =
             now.requests_begun != before.requests_begun || now.octets_written != before.octets_written;
         let was_begun = self.header_begun;
-        if progressed || at_work || pulse.is_http2.load(Ordering::Relaxed) {
+        if progressed || now.at_work() || now.sending() || is_http2 {
             self.header_begun = false;
         } else if now.octets_read != before.octets_read {
             self.header_begun = true;
         }
         if was_begun && self.header_begun {
-            return Verdict::Stuck;
+            return Verdict::Stuck(Cut::Header);
+        }
+        if self.rate.is_too_slow(&now, &before, self.period, self.idle_timeout) {
+            return Verdict::Stuck(Cut::SlowReader);
         }
 
         if self.still_for >= self.idle_timeout {
             if self.said_goodbye {
-                return Verdict::Stuck;
+                return Verdict::Stuck(Cut::Idle);
             }
             self.said_goodbye = true;
             return Verdict::Idle;
         }
         Verdict::Alive
+    }
+}
+
+/// How fast the peer takes what is being sent.
+#[derive(Debug, Default)]
+struct Rate {
+    /// Zero: any.
+    octets_per_second_min: u64,
+    sending_for: Duration,
+    sent_octets: u64,
+    body_still_for: Duration,
+}
+
+impl Rate {
+    /// Whether one and the same body was being sent for all of `window`, and too few octets left meanwhile; or the body
+    /// gave out nothing for so long that what leaves cannot be of it.
+    fn is_too_slow(&mut self, now: &Counts, before: &Counts, period: Duration, window: Duration) -> bool {
+        let goes_on = now.sending() && before.sending() && now.bodies_done == before.bodies_done;
+        if self.octets_per_second_min == 0 || !goes_on {
+            *self = Self { octets_per_second_min: self.octets_per_second_min, ..Self::default() };
+            return false;
+        }
+        let least = |span: Duration| (self.octets_per_second_min as f64 * span.as_secs_f64()) as u64;
+        self.body_still_for =
+            if now.body_octets == before.body_octets { self.body_still_for + period } else { Duration::ZERO };
+        if least(self.body_still_for) > UNDER_WAY_OCTETS.max(least(window)) {
+            return true;
+        }
+        self.sending_for += period;
+        self.sent_octets += now.octets_written - before.octets_written;
+        if self.sending_for < window {
+            return false;
+        }
+        let is_slow = self.sent_octets < least(self.sending_for);
+        (self.sending_for, self.sent_octets) = (Duration::ZERO, 0);
+        is_slow
     }
 }
 

@@ -7,14 +7,14 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SessionMetrics};
 
 const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 struct Running {
     address: SocketAddr,
     shutdown: Shutdown,
-    metrics: SessionMetrics,
+    metrics: ListenerMetrics,
     task: JoinHandle<()>,
 }
 
@@ -22,7 +22,7 @@ async fn start(limits: Limits, delay: Duration) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
-    let metrics = SessionMetrics::new(&Metrics::new("test"));
+    let metrics = SessionMetrics::new(&Metrics::new("test")).listener;
     let server = Server { listener, tls: None, limits, metrics: metrics.clone(), shutdown: shutdown.clone() };
     let served = Arc::new(AtomicUsize::new(0));
     let task = tokio::spawn(server.run(move |request: Request<Incoming>, _peer| {
@@ -43,6 +43,8 @@ fn limits() -> Limits {
         header_timeout: Duration::from_millis(200),
         idle_timeout: Duration::from_millis(600),
         retry_after: Duration::from_secs(20),
+        send_rate_min: 0,
+        http2: true,
     }
 }
 

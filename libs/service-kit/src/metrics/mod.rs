@@ -7,6 +7,8 @@ mod calls;
 mod conventions;
 mod family;
 mod filesystem;
+mod labels;
+mod listener;
 mod process;
 mod reading;
 mod session;
@@ -25,6 +27,8 @@ use reading::Reading;
 pub use calls::{CallMetrics, CallStore};
 pub use family::{Family, Kind};
 pub use filesystem::show_filesystem;
+pub(crate) use labels::labels;
+pub use listener::ListenerMetrics;
 pub use process::show_process;
 pub use session::{AuthReason, DownloadResult, MessageResult, SessionMetrics, Shed, WireEncoding};
 

@@ -2,29 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counter, Gauge, Histogram, Metrics};
-
-/// Declares a closed set of label values.
-macro_rules! labels {
-    ($(
-        $(#[$doc:meta])+
-        $name:ident { $( $(#[$value_doc:meta])+ $value:ident = $text:literal, )+ }
-    )+) => {$(
-        $(#[$doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $( $(#[$value_doc])+ $value, )+ }
-
-        impl $name {
-            /// All of them, in the order of their numbers.
-            pub(super) const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            /// As the label's value.
-            pub fn label(self) -> &'static str {
-                match self { $(Self::$value => $text),+ }
-            }
-        }
-    )+};
-}
+use super::{Counter, Gauge, Histogram, ListenerMetrics, Metrics, labels};
 
 labels! {
     /// How a message was written.
@@ -61,6 +39,8 @@ labels! {
         Wrong = "wrong",
         /// Nobody added this device.
         Unknown = "unknown",
+        /// The connection's certificate is another device's.
+        Certificate = "certificate",
     }
 
     /// Why a device was told to come later.
@@ -118,8 +98,8 @@ pub struct SessionMetrics {
     pub enrolled: Counter,
     /// Messages being worked on.
     pub messages_active: Gauge,
-    /// Open connections.
-    pub connections: Gauge,
+    /// The listener.
+    pub listener: ListenerMetrics,
 }
 
 impl SessionMetrics {
@@ -153,9 +133,19 @@ impl SessionMetrics {
                 AuthReason::ALL.iter().map(one).collect()
             })
             .collect();
-        let shed = Shed::ALL.iter().map(|reason| {
-            metrics.counter("dm_shed_total", "Requests told to come later.", &[("reason", reason.label())])
-        });
+        let shed: Vec<Counter> = Shed::ALL
+            .iter()
+            .map(|reason| {
+                metrics.counter(
+                    "dm_shed_total",
+                    "Requests told to come later.",
+                    &[("reason", reason.label())],
+                )
+            })
+            .collect();
+        let connections = metrics.gauge("dm_connections", "Open connections of devices.", &[]);
+        let refused = shed[Shed::Connections as usize].clone();
+        let listener = ListenerMetrics::new(metrics, "session", connections, refused);
         let downloads = DownloadResult::ALL.iter().map(|result| {
             metrics.counter("dm_downloads_total", "Downloads by their end.", &[("result", result.label())])
         });
@@ -166,7 +156,7 @@ impl SessionMetrics {
             messages_out,
             seconds: metrics.histogram("dm_message_duration_seconds", seconds, &[], &STEP_SECONDS),
             auth_failures,
-            shed: shed.collect(),
+            shed,
             downloads: downloads.collect(),
             download_bytes: counter("dm_download_bytes_total", "Octets of artifacts sent."),
             sessions_started: counter("dm_sessions_started_total", "Sessions that began here."),
@@ -174,7 +164,7 @@ impl SessionMetrics {
             conflicts: counter("dm_step_conflicts_total", "Steps done again after a lost race."),
             enrolled: counter("dm_devices_enrolled_total", "Devices that added themselves."),
             messages_active: metrics.gauge("dm_messages_active", "Messages being worked on.", &[]),
-            connections: metrics.gauge("dm_connections", "Open connections of devices.", &[]),
+            listener,
         }
     }
 

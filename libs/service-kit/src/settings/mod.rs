@@ -9,6 +9,7 @@ mod sections;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 use std::{fmt, fmt::Write as _, path::Path};
@@ -22,10 +23,12 @@ pub use cluster::{
 pub use kafka::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings};
 pub use section::KeyDoc;
 pub use sections::{
-    AdminSettings, DialectSettings, Enrol, GatewaySettings, LogFormat, ModelSettings, NotifySettings,
-    NotifyUiMode, SessionSettings, ShutdownSettings, StorageSettings, TelemetrySettings, TlsSettings,
+    AdminSettings, AdminTlsSettings, DialectSettings, Enrol, GatewaySettings, LogFormat, ModelSettings,
+    NotifySettings, NotifyUiMode, SessionSettings, ShutdownSettings, StorageSettings, TelemetrySettings,
+    TlsSettings,
 };
 pub use snapshot::SnapshotSettings;
+pub use tls::{ListenerTlsSettings, TlsClientAuth, TlsClientIdentity, TlsVersion};
 pub use values::{Count, Octets, PublicUrl, Span};
 
 /// What the environment's keys begin with.
@@ -40,6 +43,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// The operators' side.
     pub admin: AdminSettings,
+    /// Its transport security.
+    pub admin_tls: AdminTlsSettings,
     /// Which roles this process has.
     pub process: RolesSettings,
     /// Health and metrics.
@@ -105,6 +110,7 @@ impl Settings {
             session: SessionSettings::read(&mut source),
             tls: TlsSettings::read(&mut source),
             admin: AdminSettings::read(&mut source),
+            admin_tls: AdminTlsSettings::read(&mut source),
             process: RolesSettings::read(&mut source),
             health: HealthSettings::read(&mut source),
             storage: StorageSettings::read(&mut source),
@@ -128,14 +134,18 @@ impl Settings {
         let mut wrong = |key: &str, problem: String| {
             errors.push(SettingsError { key: key.to_owned(), origin: Origin::File, problem });
         };
-        match (&self.tls.certificate, &self.tls.key) {
-            (Some(_), None) => {
-                wrong("session.tls.key", "expected a file, as there is a certificate".to_owned());
+        for (section, tls) in [("session.tls", self.tls.listener()), ("admin.tls", self.admin_tls.listener())]
+        {
+            for (key, problem) in tls.problems() {
+                wrong(&format!("{section}.{key}"), problem);
             }
-            (None, Some(_)) => {
-                wrong("session.tls.certificate", "expected a file, as there is a key".to_owned());
-            }
-            _ => {}
+        }
+        if self.tls.client_identity == TlsClientIdentity::DeviceId
+            && self.tls.client_auth == TlsClientAuth::Off
+        {
+            let problem =
+                "expected none, as session.tls.client_auth is off and no device is asked for a certificate";
+            wrong("session.tls.client_identity", problem.to_owned());
         }
         for (key, problem) in self.redis.problems().into_iter().chain(self.scylla.problems()) {
             wrong(key, problem);
@@ -159,6 +169,11 @@ impl Settings {
         if read < told {
             let problem = format!("expected at least session.max_msg_size ({told} octets), got {read}");
             wrong("session.message_bytes_max", problem);
+        }
+        let held = self.session.bodies_bytes_max.value();
+        if held < read {
+            let problem = format!("expected at least session.message_bytes_max ({read} octets), got {held}");
+            wrong("session.bodies_bytes_max", problem);
         }
         if let Err(error) = crate::telemetry::parse_filter(&self.telemetry.level) {
             wrong("telemetry.level", error);
@@ -187,6 +202,7 @@ impl Settings {
         SessionSettings::describe(&mut keys);
         TlsSettings::describe(&mut keys);
         AdminSettings::describe(&mut keys);
+        AdminTlsSettings::describe(&mut keys);
         RolesSettings::describe(&mut keys);
         HealthSettings::describe(&mut keys);
         StorageSettings::describe(&mut keys);

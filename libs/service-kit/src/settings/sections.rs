@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cluster::StorageBackend,
     section::sections,
+    tls::{TlsClientAuth, TlsClientIdentity, TlsVersion},
     values::{Count, Octets, PublicUrl, Span},
 };
 
@@ -38,6 +39,9 @@ sections! {
         retry_after: Span<SECOND, HOUR> = Span::of_ms(30 * SECOND),
         /// The largest request body that is read.
         message_bytes_max: Octets<{ 4 * KIB }, { 64 * MIB }> = Octets::of(MIB),
+        /// Octets of request bodies held while the rest of them is awaited, of all together and beside what connections
+        /// buffer; past it a body is answered 503 with Retry-After.
+        bodies_bytes_max: Octets<MIB, { 1024 * 1024 * MIB }> = Octets::of(256 * MIB),
         /// The largest message the server says it takes (MaxMsgSize). Some clients end a session when what they have to
         /// say does not fit.
         max_msg_size: Octets<KIB, { 16 * MIB }> = Octets::of(256 * KIB),
@@ -50,7 +54,11 @@ sections! {
         /// How long a request's body may take.
         body_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(30 * SECOND),
         /// How long a connection may be open with nothing moving on it, between requests or while an answer is sent.
+        /// Also the time over which `send_rate_min` is measured.
         idle_timeout: Span<100, HOUR> = Span::of_ms(75 * SECOND),
+        /// Octets a second that a device takes of an answer, at least; one that takes less for all of `idle_timeout` is
+        /// cut off, and goes on with its download another time. Zero: as slow as it likes.
+        send_rate_min: Count<0, 1_000_000> = Count::of(256),
         /// How long the stores may take over one message before the device is told to come again.
         step_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(20 * SECOND),
         /// What to do with a device that nobody has added: refuse it, or add it without credentials.
@@ -61,12 +69,24 @@ sections! {
         session_keep: Span<{ 10 * SECOND }, { 24 * HOUR }> = Span::of_ms(10 * MINUTE),
     }
 
-    /// Transport security of the session front-end. Both files or none.
+    /// Transport security of the session front-end. Certificate and key, or neither.
     TlsSettings in "session.tls" {
         /// PEM file of the certificate chain, the server's own first. Read again when it changes.
         certificate: Option<PathBuf> = None,
-        /// PEM file of the private key. Read again when it changes.
+        /// PEM file of the private key, for nobody else's eyes. Read again when it changes.
         key: Option<PathBuf> = None,
+        /// The oldest version that is spoken, `1.2` or `1.3`. Both only with forward secrecy and authenticated encryption.
+        min_version: TlsVersion = TlsVersion::Tls12,
+        /// Whether a device shows a certificate of its own: `off` (it is not asked), `optional` (one that it shows must
+        /// be good), or `required`.
+        client_auth: TlsClientAuth = TlsClientAuth::Off,
+        /// PEM file of the authorities that devices' certificates are checked against. Read again when it changes.
+        client_ca: Option<PathBuf> = None,
+        /// PEM file of lists of revoked certificates, one of each of these authorities. Read again when it changes.
+        client_crl: Option<PathBuf> = None,
+        /// Whom a device's certificate stands for: `none` (anybody may use it), or `device-id`: only for the device whose
+        /// id is one of the certificate's URIs (subjectAltName) or, where it has no URI, its common name.
+        client_identity: TlsClientIdentity = TlsClientIdentity::None,
     }
 
     /// The operators' side.
@@ -77,8 +97,31 @@ sections! {
         token_file: Option<PathBuf> = None,
         /// Asks for the token. `false` only for a listener that something else guards.
         token_required: bool = true,
+        /// Connections open at once; the next is answered 503 and closed.
+        connections_max: Count<1, 100_000> = Count::of(1_024),
+        /// How long a request's header may take, and a TLS handshake.
+        header_timeout: Span<100, { 5 * MINUTE }> = Span::of_ms(15 * SECOND),
+        /// How long a connection may be open with nothing moving on it, between requests, while content is awaited, or
+        /// while an answer is sent.
+        idle_timeout: Span<100, HOUR> = Span::of_ms(75 * SECOND),
         /// The largest artifact that is taken.
         artifact_bytes_max: Octets<KIB, { 1024 * 1024 * MIB }> = Octets::of(4 * 1024 * MIB),
+    }
+
+    /// Transport security of the admin listener. Certificate and key, or neither.
+    AdminTlsSettings in "admin.tls" {
+        /// PEM file of the certificate chain, the server's own first. Read again when it changes.
+        certificate: Option<PathBuf> = None,
+        /// PEM file of the private key, for nobody else's eyes. Read again when it changes.
+        key: Option<PathBuf> = None,
+        /// The oldest version that is spoken, `1.2` or `1.3`. Both only with forward secrecy and authenticated encryption.
+        min_version: TlsVersion = TlsVersion::Tls12,
+        /// Whether an operator shows a certificate, beside the token: `off`, `optional` or `required`.
+        client_auth: TlsClientAuth = TlsClientAuth::Off,
+        /// PEM file of the authorities that operators' certificates are checked against. Read again when it changes.
+        client_ca: Option<PathBuf> = None,
+        /// PEM file of lists of revoked certificates, one of each of these authorities. Read again when it changes.
+        client_crl: Option<PathBuf> = None,
     }
 
     /// Where everything is stored.

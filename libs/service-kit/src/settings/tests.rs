@@ -170,6 +170,40 @@ fn a_cluster_is_read_whole_and_its_mistakes_are_said() {
 }
 
 #[test]
+fn listeners_take_client_certificates_only_where_they_can_check_them() {
+    let file = "session.tls.certificate = 'c'\nsession.tls.key = 'k'\nadmin.tls.certificate = 'c'\nadmin.tls.key = 'k'\n";
+    let asked = [("session.tls.client_auth", "required"), ("session.tls.client_ca", "ca.pem")];
+    let bound = [
+        asked[0],
+        asked[1],
+        ("session.tls.client_identity", "device-id"),
+        ("session.tls.min_version", "1.3"),
+    ];
+    let tls = load(file, &[], &bound).unwrap().tls;
+    assert_eq!((tls.client_auth, tls.min_version), (TlsClientAuth::Required, TlsVersion::Tls13));
+    assert_eq!(tls.client_identity, TlsClientIdentity::DeviceId);
+    for (flags, at) in [
+        (&[asked[0]][..], "session.tls.client_ca"),
+        (&[asked[1]], "session.tls.client_auth"),
+        (&[("session.tls.client_crl", "crl.pem")], "session.tls.client_ca"),
+        (&[("session.tls.client_identity", "device-id")], "session.tls.client_identity"),
+        (&[("session.tls.min_version", "1.1")], "session.tls.min_version"),
+        (
+            &[("session.tls.min_version", "1.2"), ("session.tls.client_auth", "maybe")],
+            "session.tls.client_auth",
+        ),
+        (&[("admin.tls.client_auth", "optional")], "admin.tls.client_ca"),
+    ] {
+        let errors = load(file, &[], flags).expect_err(at);
+        assert_eq!(errors.iter().map(SettingsError::key).collect::<Vec<_>>(), [at], "{flags:?}");
+    }
+    let plain = load("", &[], &asked).unwrap_err();
+    assert_eq!(plain.iter().map(SettingsError::key).collect::<Vec<_>>(), ["session.tls.client_auth"]);
+    let half = load("admin.tls.key = 'k'", &[], &[]).unwrap_err();
+    assert_eq!(half.iter().map(SettingsError::key).collect::<Vec<_>>(), ["admin.tls.certificate"]);
+}
+
+#[test]
 fn says_which_file_is_missing_or_broken() {
     let missing = Settings::load(Some(Path::new("/no/such/file.toml")), [], []).unwrap_err();
     assert!(missing.to_string().contains("/no/such/file.toml"), "{missing}");

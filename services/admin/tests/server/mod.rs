@@ -23,7 +23,7 @@ pub(crate) const ARTIFACT_BYTES_MAX: usize = 4096;
 pub(crate) struct Server {
     pub(crate) store: Arc<Embedded>,
     pub(crate) shutdown: Shutdown,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     token: Token,
     task: tokio::task::JoinHandle<()>,
     _campaigns: DropGuard,
@@ -32,6 +32,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(AdminSettings::default()).await
+    }
+
+    /// With other bounds of connections.
+    pub(crate) async fn start_with(settings: AdminSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(folder.path(), &storage::embedded::Options::default()).unwrap());
         let token = Token::read_or_make(&folder.path().join(admin_service::TOKEN_FILE)).unwrap();
@@ -58,15 +63,14 @@ impl Server {
             health: Health::new(shutdown.clone()),
             keys: store.keys().clone(),
         };
-        let settings = AdminSettings {
-            artifact_bytes_max: Octets::of(ARTIFACT_BYTES_MAX as u64),
-            ..AdminSettings::default()
-        };
+        let settings =
+            AdminSettings { artifact_bytes_max: Octets::of(ARTIFACT_BYTES_MAX as u64), ..settings };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, given) = (shutdown.clone(), Some(token.clone()));
-        let task =
-            tokio::spawn(async move { admin_service::run(&settings, services, given, listener, stop).await });
+        let task = tokio::spawn(async move {
+            admin_service::run(&settings, services, given, listener, None, stop).await
+        });
         Self {
             store,
             shutdown,

@@ -1,6 +1,7 @@
 //! The client of the admin API that the commands share.
 
 mod args;
+mod tls;
 
 use std::{
     io::{self, BufRead, BufReader, Read},
@@ -12,6 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use ureq::{
     Agent, Body, RequestBuilder, SendBody,
     http::{Response, StatusCode},
+    tls::TlsConfig,
 };
 
 pub(crate) use args::ClientArgs;
@@ -33,7 +35,13 @@ pub(crate) struct Client {
 impl Client {
     /// A client of the server at `base`, such as `http://127.0.0.1:8081`.
     pub(crate) fn new(base: &str, token: Option<String>) -> Self {
+        Self::with_tls(base, token, None)
+    }
+
+    /// The same, over TLS where `base` begins with `https://`.
+    pub(crate) fn with_tls(base: &str, token: Option<String>, tls: Option<TlsConfig>) -> Self {
         let config = Agent::config_builder()
+            .tls_config(tls.unwrap_or_default())
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(Duration::from_secs(120)))

@@ -8,7 +8,9 @@ use notify_service::TriggerMetrics;
 use serde::Serialize;
 use service_kit::{
     Health, Metrics, Shutdown,
-    metrics::{CallMetrics, CallStore, Family, Kind, SessionMetrics, show_filesystem, show_process},
+    metrics::{
+        CallMetrics, CallStore, Family, Kind, ListenerMetrics, SessionMetrics, show_filesystem, show_process,
+    },
     tls,
 };
 
@@ -60,9 +62,17 @@ fn chapters() -> Vec<Chapter> {
             show_process(metrics);
             let _ = Health::new(Shutdown::new()).shown_in(metrics);
         }),
+        chapter("Listeners", "by the roles `session` and `admin`, each its own", &|metrics| {
+            ListenerMetrics::describe(metrics);
+            for listener in ["session", "admin"] {
+                tls::describe(metrics, listener);
+            }
+        }),
         chapter("Sessions and downloads", "by the role `session`", &|metrics| {
             SessionMetrics::new(metrics);
-            tls::describe(metrics, "session");
+        }),
+        chapter("Operators", "by the role `admin`", &|metrics| {
+            ListenerMetrics::admin(metrics);
         }),
         chapter("Campaigns", "by the role `campaign`", &|metrics| {
             CampaignMetrics::new(metrics);
@@ -83,12 +93,12 @@ fn chapters() -> Vec<Chapter> {
             storage_kafka::describe(metrics);
         }),
     ];
-    // What every process shows stands in its own chapter alone.
-    let (common, others) = chapters.split_at_mut(1);
-    for chapter in others {
-        let is_common =
-            |row: &Row| common[0].metrics.iter().any(|known| known.family.name == row.family.name);
-        chapter.metrics.retain(|row| !is_common(row));
+    // What every process shows stands in its own chapter alone, and so does what both listeners do.
+    for at in 1..chapters.len() {
+        let (before, chapter) = chapters.split_at_mut(at);
+        let common: Vec<_> =
+            before.iter().take(2).flat_map(|chapter| &chapter.metrics).map(|row| &row.family.name).collect();
+        chapter[0].metrics.retain(|row| !common.contains(&&row.family.name));
     }
     chapters
 }

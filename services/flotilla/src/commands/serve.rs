@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use admin_service::{TOKEN_FILE, Token};
@@ -16,6 +17,7 @@ use service_kit::{
     metrics::{show_filesystem, show_process},
     settings::{AdminSettings, Role, StorageBackend},
     telemetry,
+    tls::{self, ListenerTls},
 };
 use storage::TenantId;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -141,29 +143,40 @@ async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result
 /// The listeners that answer probes. They listen before the stores are there.
 struct Listeners {
     admin: Option<TcpListener>,
+    admin_tls: Option<Arc<ListenerTls>>,
+    /// Speaks no TLS: a kubelet checks no certificate and has none.
     health: Option<TcpListener>,
 }
 
 impl Listeners {
     async fn bind(settings: &Settings, roles: &[Role]) -> anyhow::Result<Self> {
         let has_admin = roles.contains(&Role::Admin);
+        let admin_tls = if has_admin {
+            ListenerTls::open(&settings.admin_tls.listener(), tls::HTTP_1)
+                .context("admin.tls cannot be used")?
+        } else {
+            None
+        };
         let admin = if has_admin { Some(bind(settings.admin.listen, "admin.listen").await?) } else { None };
         let health = settings.health.listen.or((!has_admin).then_some(HEALTH_LISTEN));
         let health = match health {
             Some(address) => Some(bind(address, "health.listen").await?),
             None => None,
         };
-        Ok(Self { admin, health })
+        Ok(Self { admin, admin_tls, health })
     }
 
     /// Answers probes while the stores are opened. Never completes.
     async fn answer_probes(&self, health: &Health, metrics: &Metrics) {
-        let answer = async |listener: Option<&TcpListener>, metrics| match listener {
-            Some(listener) => health::serve(listener, health, metrics, pending::<()>()).await,
+        let answer = async |listener: Option<&TcpListener>, tls, metrics| match listener {
+            Some(listener) => health::serve(listener, tls, health, metrics, pending::<()>()).await,
             None => pending().await,
         };
         // Metrics of the admin listener are behind its token.
-        tokio::join!(answer(self.admin.as_ref(), None), answer(self.health.as_ref(), Some(metrics)));
+        tokio::join!(
+            answer(self.admin.as_ref(), self.admin_tls.as_ref(), None),
+            answer(self.health.as_ref(), None, Some(metrics))
+        );
     }
 }
 
@@ -220,7 +233,12 @@ async fn start(
     if let Some(listener) = listeners.admin {
         // Whoever waits for the address wants the token next.
         let token = token(&settings.admin, &settings.storage.data)?;
-        announce(&format!("admin listener   http://{}", listener.local_addr()?))?;
+        let tls = listeners.admin_tls;
+        if let Some(tls) = &tls {
+            tls.show(metrics, "admin");
+        }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        announce(&format!("admin listener   {scheme}://{}", listener.local_addr()?))?;
         let services = admin_service::Services {
             tenant,
             devices: stores.devices,
@@ -234,7 +252,7 @@ async fn start(
         };
         let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
         tasks.spawn(async move {
-            admin_service::run(&settings, services, token, listener, shutdown).await;
+            admin_service::run(&settings, services, token, listener, tls, shutdown).await;
             Ok(())
         });
     }
@@ -242,7 +260,7 @@ async fn start(
         announce(&format!("health listener  http://{}/health/readyz", listener.local_addr()?))?;
         let (health, metrics, shutdown) = (health.clone(), metrics.clone(), shutdown.clone());
         tasks.spawn(async move {
-            health::serve(&listener, &health, Some(&metrics), shutdown.draining()).await;
+            health::serve(&listener, None, &health, Some(&metrics), shutdown.draining()).await;
             Ok(())
         });
     }
@@ -291,6 +309,10 @@ fn token(settings: &AdminSettings, data: &Path) -> anyhow::Result<Option<Token>>
         return Ok(None);
     }
     if let Some(path) = &settings.token_file {
+        if tls::is_open_to_all(path) {
+            let path = path.display();
+            tracing::warn!(%path, "the token can be read by every user of this machine, expected mode 0600 or 0640");
+        }
         return Ok(Some(Token::read(path)?));
     }
     std::fs::create_dir_all(data).with_context(|| format!("could not make {}", data.display()))?;

@@ -191,6 +191,33 @@ impl Engine {
         Err(StepError::Contended)
     }
 
+    /// Answers a message of a device that surely is not who it says, as one of a device that nobody knows. Nothing is
+    /// loaded or stored: who says so must neither hear what a session of the true device was answered, nor end it.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Open`] when the message names no device or no session.
+    pub fn refuse(&self, received: Received<'_>, reason: AuthReason) -> Result<Stepped, StepError> {
+        let mut session = ServerSession::open(received.message, received.encoding)?;
+        let mut entropy = [0; 32];
+        (self.entropy)(&mut entropy).map_err(StepError::Entropy)?;
+        let input = Input {
+            now: received.now,
+            encoding: received.encoding,
+            message: received.message,
+            body: received.body,
+            account: None,
+            dev_info: &[],
+            entropy,
+        };
+        session.handle_message(&self.machine, input);
+        self.metrics.auth_failure(scheme_of(received.message), reason);
+        while session.poll_event().is_some() {}
+        let mut body = Vec::with_capacity(REPLY_OCTETS_USUAL);
+        session.write_reply(&self.machine, &mut body);
+        Ok(Stepped { body, result: MessageResult::Unauthenticated })
+    }
+
     async fn round(
         self: &Arc<Self>,
         received: Received<'_>,

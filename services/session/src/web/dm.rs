@@ -4,7 +4,6 @@
 //! codes 400, 405, 408, 413 and 415 are for what is none, 503 for what may be sent again later.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,15 +13,17 @@ use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use service_kit::{
+    Settings,
     admission::{Admission, Caller},
-    metrics::{Gauge, MessageResult, SessionMetrics, Shed, WireEncoding},
-    settings::SessionSettings,
+    http::Peer,
+    metrics::{AuthReason, Gauge, MessageResult, SessionMetrics, Shed, WireEncoding},
+    settings::TlsClientIdentity,
 };
 use storage::ErrorKind;
 use syncml::{Encoding, Limits, Message};
 
 use super::{
-    body,
+    body::{self, Budget},
     reply::{self, Answer},
 };
 use crate::{
@@ -41,13 +42,23 @@ pub(super) struct Messages {
     reading: Admission,
     slots: Admission,
     bytes_max: usize,
+    bodies: Arc<Budget>,
     limits: Limits,
     body_timeout: Duration,
     step_timeout: Duration,
+    /// A certificate is good only for the device that it names.
+    binds_certificates: bool,
 }
 
 impl Messages {
-    pub(super) fn new(settings: &SessionSettings, engine: Arc<Engine>, metrics: SessionMetrics) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        engine: Arc<Engine>,
+        metrics: SessionMetrics,
+        bodies: Arc<Budget>,
+    ) -> Self {
+        let binds_certificates = settings.tls.client_identity == TlsClientIdentity::DeviceId;
+        let settings = &settings.session;
         let (slots, retry_after) = (settings.messages_max.as_usize(), settings.retry_after.value());
         let bytes_max = settings.message_bytes_max.as_usize();
         Self {
@@ -56,21 +67,25 @@ impl Messages {
             reading: Admission::new(slots.saturating_mul(READING_PER_SLOT), retry_after),
             slots: Admission::new(slots, retry_after),
             bytes_max,
+            bodies,
             limits: Limits { message_bytes_max: bytes_max, copied_bytes_max: bytes_max, ..Limits::default() },
             body_timeout: settings.body_timeout.value(),
             step_timeout: settings.step_timeout.value(),
+            binds_certificates,
         }
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         if *request.method() != Method::POST {
             return reply::only("POST");
         }
         let caller = caller(&request);
         let Ok(reading) = self.reading.try_enter(caller) else { return self.shed(Shed::Messages) };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let body = match body::read(request, self.bytes_max, self.body_timeout).await {
-            Ok(body) => body,
+        let read = body::read(request, self.bytes_max, self.body_timeout, &self.bodies).await;
+        let (body, _held) = match read {
+            Ok(read) => read,
+            Err(StatusCode::SERVICE_UNAVAILABLE) => return self.shed(Shed::Messages),
             Err(status) => {
                 self.metrics.message_in(WireEncoding::Unknown, MessageResult::Malformed);
                 return reply::empty(status);
@@ -90,7 +105,7 @@ impl Messages {
             }
         };
         let answer = match syncml::decode(encoding, &body, &self.limits) {
-            Ok(message) => self.step(encoding, &message, &body, peer).await,
+            Ok(message) => self.step(encoding, &message, &body, &peer).await,
             Err(error) => {
                 self.metrics.message_in(wire(encoding), MessageResult::Malformed);
                 tracing::debug!(%peer, %encoding, octets = body.len(), %error, "message refused");
@@ -102,11 +117,16 @@ impl Messages {
         answer
     }
 
-    async fn step(&self, encoding: Encoding, message: &Message<'_>, body: &[u8], peer: SocketAddr) -> Answer {
+    async fn step(&self, encoding: Encoding, message: &Message<'_>, body: &[u8], peer: &Peer) -> Answer {
         let now = Timestamp::now();
         let received = Received { now, encoding, message, body };
-        let stepped = tokio::time::timeout(self.step_timeout, self.engine.step(received)).await;
         let hdr = &message.hdr;
+        let stepped = if self.may_be(peer, &hdr.source.loc_uri) {
+            tokio::time::timeout(self.step_timeout, self.engine.step(received)).await
+        } else {
+            tracing::debug!(%peer, device_id = &*hdr.source.loc_uri, "the connection's certificate is not this device's");
+            Ok(self.engine.refuse(received, AuthReason::Certificate))
+        };
         let (answer, result) = match stepped {
             Ok(Ok(Stepped { body, result })) => {
                 self.metrics.message_out(wire(encoding));
@@ -141,6 +161,14 @@ impl Messages {
             "message"
         );
         answer
+    }
+
+    /// Whether the connection's certificate, where it has one and that matters, is this device's.
+    fn may_be(&self, peer: &Peer, device: &str) -> bool {
+        match &peer.certificate {
+            Some(certificate) if self.binds_certificates => certificate.is_named(device.trim()),
+            _ => true,
+        }
     }
 
     fn shed(&self, reason: Shed) -> Answer {

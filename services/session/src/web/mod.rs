@@ -8,14 +8,14 @@ mod range;
 mod reply;
 mod stream;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use service_kit::{Settings, admission::Admission, metrics::SessionMetrics};
+use service_kit::{Settings, admission::Admission, http::Peer, metrics::SessionMetrics};
 use storage::{ArtifactStore, TenantId};
 
-use self::{dm::Messages, downloads::Downloads};
+use self::{body::Budget, dm::Messages, downloads::Downloads};
 use crate::{
     Engine,
     address::{ArtifactAddress, DM_PATH, parse_hex},
@@ -31,6 +31,7 @@ pub(crate) struct Front {
     messages: Messages,
     downloads: Downloads,
     body_timeout: Duration,
+    bodies: Arc<Budget>,
 }
 
 impl Front {
@@ -43,6 +44,7 @@ impl Front {
     ) -> Arc<Self> {
         let session = &settings.session;
         let retry_after = session.retry_after.value();
+        let bodies = Arc::new(Budget::new(session.bodies_bytes_max.value()));
         Arc::new(Self {
             downloads: Downloads {
                 store: artifacts,
@@ -51,13 +53,14 @@ impl Front {
                 metrics: metrics.clone(),
                 public_url: public_url.into(),
             },
-            messages: Messages::new(session, engine, metrics),
+            messages: Messages::new(settings, engine, metrics, Arc::clone(&bodies)),
             body_timeout: session.body_timeout.value(),
+            bodies,
         })
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let path = request.uri().path();
         // Windows adds a query, and some put a slash at the end of an address they were given without.
         if path == DM_PATH || path.strip_suffix('/') == Some(DM_PATH) {
@@ -73,13 +76,13 @@ impl Front {
     }
 
     /// Takes a device's word on how its download went. It is only noted: what counts is the alert of the session.
-    async fn report(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    async fn report(&self, request: Request<Incoming>, peer: Peer) -> Answer {
         if *request.method() != Method::POST {
             return reply::only("POST");
         }
         let artifact = request.uri().path().trim_start_matches("/dl-status/").to_owned();
-        let body = match body::read(request, REPORT_BYTES_MAX, self.body_timeout).await {
-            Ok(body) => body,
+        let body = match body::read(request, REPORT_BYTES_MAX, self.body_timeout, &self.bodies).await {
+            Ok((body, _)) => body,
             Err(status) => return reply::empty(status),
         };
         let digits = body.iter().take_while(|octet| octet.is_ascii_digit()).count();
