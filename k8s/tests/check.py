@@ -375,13 +375,13 @@ def files_of_secrets_are_mounted(render):
     """Each file that the settings name is in the pods of the roles that read it, and nothing else is."""
     text = render.one("ConfigMap", fullname(render))["data"]["flotilla.toml"]
     named = {path.removeprefix(SECRETS) for path in re.findall(rf'"({SECRETS}[^"]+)"', text)}
-    of_everyone = {path for path in named if not path.startswith(("admin/", "device-tls/"))}
+    of_everyone = {path for path in named if not path.startswith(("admin/", "admin-tls/", "device-tls/"))}
     for name, item, labels, pod in render.pods():
         if item["kind"] == "Job":
             continue
         role = labels["app.kubernetes.io/component"]
         expected = set(of_everyone)
-        expected |= {path for path in named if path.startswith("admin/") and role in ("admin", "embedded")}
+        expected |= {path for path in named if path.startswith(("admin/", "admin-tls/")) and role in ("admin", "embedded")}
         expected |= {path for path in named if path.startswith("device-tls/") and role in ("session", "embedded")}
         mounted = {
             of["path"]

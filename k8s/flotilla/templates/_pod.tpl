@@ -3,13 +3,22 @@
 {{- $secrets := .root.Values.secrets -}}
 {{- $sources := list -}}
 {{- range $kind := .kinds -}}
-{{- $of := index $secrets $kind -}}
+{{- $of := index $secrets $kind | default dict -}}
 {{- if eq $kind "keys" -}}
 {{- if $of.existingSecret }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.key "path" "keys/keys"))) }}{{ end -}}
 {{- else if eq $kind "admin" -}}
 {{- if $of.existingSecret }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.key "path" "admin/admin.token"))) }}{{ end -}}
-{{- else if eq $kind "deviceTls" -}}
-{{- if $of.existingSecret }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.certificateKey "path" "device-tls/tls.crt") (dict "key" $of.privateKeyKey "path" "device-tls/tls.key"))) }}{{ end -}}
+{{- else if eq $kind "adminCa" -}}
+{{- $of = $secrets.adminTls -}}
+{{- if and $of.existingSecret $of.caKey }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.caKey "path" "admin-tls/ca.crt"))) }}{{ end -}}
+{{- else if has $kind (list "deviceTls" "adminTls") -}}
+{{- $folder := ternary "device-tls" "admin-tls" (eq $kind "deviceTls") -}}
+{{- if $of.existingSecret }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.certificateKey "path" (printf "%s/tls.crt" $folder)) (dict "key" $of.privateKeyKey "path" (printf "%s/tls.key" $folder)))) }}{{ end -}}
+{{- if $of.clients.existingSecret -}}
+{{- $items := list (dict "key" $of.clients.caKey "path" (printf "%s/clients.crt" $folder)) -}}
+{{- if $of.clients.crlKey }}{{ $items = append $items (dict "key" $of.clients.crlKey "path" (printf "%s/clients.crl" $folder)) }}{{ end -}}
+{{- $sources = append $sources (dict "name" $of.clients.existingSecret "items" $items) -}}
+{{- end -}}
 {{- else -}}
 {{- if $of.existingSecret }}{{ $sources = append $sources (dict "name" $of.existingSecret "items" (list (dict "key" $of.passwordKey "path" (printf "%s/password" $kind)))) }}{{ end -}}
 {{- if $of.tls.existingSecret -}}
@@ -39,7 +48,7 @@
 {{- if eq .root.Values.mode "cluster" }}{{ $kinds = list "redis" "kafka" "scylla" }}{{ end -}}
 {{- if ne .name "migrate" }}{{ $kinds = append $kinds "keys" }}{{ end -}}
 {{- if has .name (list "session" "embedded") }}{{ $kinds = append $kinds "deviceTls" }}{{ end -}}
-{{- if has .name (list "admin" "embedded") }}{{ $kinds = append $kinds "admin" }}{{ end -}}
+{{- if has .name (list "admin" "embedded") }}{{ $kinds = concat $kinds (list "admin" "adminTls") }}{{ end -}}
 {{- toJson $kinds -}}
 {{- end -}}
 

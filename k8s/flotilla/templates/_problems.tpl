@@ -18,6 +18,10 @@
 {{- $tls := (index $.Values.secrets $server).tls -}}
 {{- if ne (empty $tls.certificateKey) (empty $tls.privateKeyKey) }}{{ $wrong = append $wrong (printf "secrets.%s.tls: expected both certificateKey and privateKeyKey, or neither" $server) }}{{ end -}}
 {{- end -}}
+{{- range $kind := list "deviceTls" "adminTls" -}}
+{{- $tls := index $.Values.secrets $kind -}}
+{{- if and $tls.clients.existingSecret (not $tls.existingSecret) }}{{ $wrong = append $wrong (printf "secrets.%s.existingSecret: expected a Secret with the listener's certificate, as there are clients" $kind) }}{{ end -}}
+{{- end -}}
 {{- range $gateway := dig "notify" "gateways" list $config -}}
 {{- if and $gateway.authorization_file (not $.Values.secrets.gateways.existingSecret) }}{{ $wrong = append $wrong (printf "secrets.gateways.existingSecret: expected a Secret, as the gateway of %s has an authorization_file" $gateway.scheme) }}{{ end -}}
 {{- end -}}

@@ -31,8 +31,20 @@
 {{- if .Values.secrets.keys.existingSecret -}}
 {{- $_ := set $all.secrets "key_file" (printf "%s/keys/keys" $secrets) -}}
 {{- end -}}
-{{- if .Values.secrets.deviceTls.existingSecret -}}
-{{- $_ := set $all "session.tls" (dict "certificate" (printf "%s/device-tls/tls.crt" $secrets) "key" (printf "%s/device-tls/tls.key" $secrets)) -}}
+{{- range $kind, $section := dict "deviceTls" "session.tls" "adminTls" "admin.tls" -}}
+{{- $of := index $.Values.secrets $kind -}}
+{{- $folder := printf "%s/%s" $secrets (ternary "device-tls" "admin-tls" (eq $kind "deviceTls")) -}}
+{{- if $of.existingSecret -}}
+{{- $tls := index $all $section | default dict -}}
+{{- $_ := set $tls "certificate" (printf "%s/tls.crt" $folder) -}}
+{{- $_ := set $tls "key" (printf "%s/tls.key" $folder) -}}
+{{- if $of.clients.existingSecret -}}
+{{- $_ := set $tls "client_auth" (default "required" $tls.client_auth) -}}
+{{- $_ := set $tls "client_ca" (printf "%s/clients.crt" $folder) -}}
+{{- if $of.clients.crlKey }}{{ $_ := set $tls "client_crl" (printf "%s/clients.crl" $folder) }}{{ end -}}
+{{- end -}}
+{{- $_ := set $all $section $tls -}}
+{{- end -}}
 {{- end -}}
 {{- if eq .Values.mode "cluster" -}}
 {{- range $server, $passwordKey := dict "redis" "password_file" "kafka" "sasl_password_file" "scylla" "password_file" -}}
