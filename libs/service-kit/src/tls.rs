@@ -271,7 +271,7 @@ impl ListenerTls {
             // Files may lie on a network: looking at them must not hold up a thread that serves.
             match tokio::task::spawn_blocking(move || this.reload_if_changed()).await {
                 Ok(Ok(true)) => {
-                    tracing::info!(certificate = %self.files.certificate.display(), "TLS files read again")
+                    tracing::info!(certificate = %self.files.certificate.display(), "TLS files read again");
                 }
                 Ok(Ok(false)) | Err(_) => {}
                 Ok(Err(error)) => {

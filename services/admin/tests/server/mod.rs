@@ -69,7 +69,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, given) = (shutdown.clone(), Some(token.clone()));
         let task = tokio::spawn(async move {
-            admin_service::run(&settings, services, given, listener, None, stop).await
+            admin_service::run(&settings, services, given, listener, None, stop).await;
         });
         Self {
             store,
