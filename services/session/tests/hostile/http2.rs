@@ -182,12 +182,17 @@ async fn floods_of_settings_and_pings_are_held_back() {
         attackers.spawn(async move {
             let mut attacker = Attacker::connect(address, &[]).await;
             let sent = attacker.flood(&block, 1 << 30).await;
-            (block[3], sent)
+            let (_, closed) = attacker.frames(SOON).await;
+            (block[3], sent, closed)
         });
     }
     assert_serves(&front, "floods").await;
     let ended = tokio::time::timeout(SOON * 2, attackers.join_all()).await.expect("the floods are cut off");
-    assert!(ended.iter().all(|(_, sent)| *sent < 1 << 30), "kinds of frames and octets taken: {ended:?}");
+    let is_over = |(_, sent, closed): &(u8, usize, bool)| *sent < 1 << 30 && *closed;
+    assert!(
+        ended.iter().all(is_over),
+        "kinds of frames, octets taken, whether the connection ended: {ended:?}"
+    );
     let grown = resident_octets().saturating_sub(before);
     assert!(grown < 96 << 20, "{grown} octets");
     assert_serves(&front, "the end of floods").await;
