@@ -158,3 +158,39 @@ async fn the_listener_answers_probes_until_it_is_told_to_stop() {
     };
     serve(&listener, None, &health, Some(&metrics), probes).await;
 }
+
+/// Threat: connections that say nothing take every slot, the next probe is refused, and a healthy process is restarted.
+#[tokio::test]
+async fn who_holds_connections_to_the_health_listener_holds_up_no_probe_for_long() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (health, shutdown) = started();
+    shutdown.set_ready();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let probe = async || {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(b"GET /health/livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    let attack = async {
+        let mut held = Vec::new();
+        for _ in 0..64 {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /health").await.unwrap();
+            held.push(stream);
+        }
+        // Until then all slots are theirs, or this test shows nothing.
+        let was_refused = !probe().await;
+        let began = std::time::Instant::now();
+        while !probe().await {
+            assert!(began.elapsed() < Duration::from_secs(20), "probes are refused for good");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        was_refused
+    };
+    let refused = std::cell::Cell::new(false);
+    serve(&listener, None, &health, None, async { refused.set(attack.await) }).await;
+    assert!(refused.get(), "the slots were not taken");
+}
