@@ -153,6 +153,7 @@ async fn open(
         requests: tables.clone(),
         artifacts: tables,
         triggers: Arc::new(ClusterTriggers::new(topics, join)),
+        limits: Arc::new(storage::MemoryLimits::new()),
     };
     Ok((stores, jobs))
 }

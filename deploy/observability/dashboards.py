@@ -172,7 +172,12 @@ SESSIONS = (
             [
                 panel("Connections", ("sum by (instance) (dm_connections{S})", "{{instance}}"), stack=True),
                 panel("Messages by encoding", ("sum by (encoding) (rate(" + MESSAGES_IN + "[$__rate_interval]))", "{{encoding}}"), unit="reqps", stack=True),
-                panel("Told to come later", ("sum by (reason) (rate(dm_shed_total{S}[$__rate_interval]))", "{{reason}}"), unit="reqps"),
+                panel(
+                    "Told to come later",
+                    ("sum by (reason) (rate(dm_shed_total{S}[$__rate_interval]))", "{{reason}}"),
+                    ("sum by (by) (rate(dm_rate_limited_total{S}[$__rate_interval]))", "limit: {{by}}"),
+                    unit="reqps",
+                ),
                 panel("Being worked on", ("sum by (instance) (dm_messages_active{S})", "{{instance}}"), stack=True, about="At most session.messages_max a process."),
             ],
         ),

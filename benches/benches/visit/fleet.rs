@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, auth};
 use jiff::Timestamp;
-use service_kit::{Metrics, Settings, metrics::SessionMetrics};
+use service_kit::{Metrics, Settings, client::ClientAddress, metrics::SessionMetrics};
 use session_service::{Engine, EngineSettings, Received, Stores};
 use storage::{Device, DeviceStore, Embedded, Inventory, TenantId, embedded::Options};
 use syncml::{
@@ -42,7 +42,10 @@ pub async fn open(dir: &Path, devices: usize) -> (Embedded, Vec<Visitor>) {
 }
 
 pub fn engine(store: Embedded) -> Arc<Engine> {
-    let settings = EngineSettings::new(&Settings::default(), "http://127.0.0.1:8080");
+    let mut settings = Settings::default();
+    // Messages are made before there is an answer that tells a session's address.
+    settings.session.key_required = false;
+    let settings = EngineSettings::new(&settings, "http://127.0.0.1:8080");
     Engine::new(&settings, Stores::of(store), SessionMetrics::new(&Metrics::new("bench")))
 }
 
@@ -66,7 +69,14 @@ fn device(visitor: &Visitor) -> Device {
 /// One step as the front-end does it, from octets to octets.
 pub async fn step(engine: &Arc<Engine>, body: &[u8]) -> Vec<u8> {
     let message = decode(Encoding::Wbxml, body, &Limits::default()).unwrap();
-    let received = Received { now: Timestamp::now(), encoding: Encoding::Wbxml, message: &message, body };
+    let received = Received {
+        now: Timestamp::now(),
+        encoding: Encoding::Wbxml,
+        message: &message,
+        body,
+        client: ClientAddress::of([127, 0, 0, 1].into()),
+        key: None,
+    };
     engine.step(received).await.unwrap().body
 }
 

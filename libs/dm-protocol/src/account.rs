@@ -79,6 +79,13 @@ pub struct Nonces {
     pub server: Option<Vec<u8>>,
 }
 
+impl Nonces {
+    /// The device never proved itself with a nonce of ours, so its first digest is made with none.
+    pub(crate) fn is_first_contact(&self) -> bool {
+        self.client.is_none() && self.client_previous.is_none()
+    }
+}
+
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account").finish_non_exhaustive()

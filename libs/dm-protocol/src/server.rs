@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use syncml::StatusCode;
 
 pub use self::{
+    proof::Guess,
     record::RecordError,
     session::{EnqueueError, Handled, Input, OpenError, ServerSession},
     settings::Settings,

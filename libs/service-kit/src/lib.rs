@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod admission;
+pub mod client;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use dm_protocol::DevId;
-use storage::{SessionKey, StoreError, TenantId};
+use storage::{SessionKey, StoreError, TenantId, limits::LimitKey};
 
 /// Octets of a session's id at most, as in every backend.
 const SESSION_OCTETS_MAX: usize = 255;
@@ -43,6 +43,23 @@ impl Keys {
     /// `<prefix>w/<tenant>/{<device>}`
     pub(crate) fn work(&self, tenant: &TenantId, device: &DevId) -> String {
         let mut text = self.begin("w/", tenant, device);
+        text.push('}');
+        text
+    }
+
+    /// `<prefix>l/<scope>/<tenant>/{.<name>}`
+    pub(crate) fn limit(&self, key: &LimitKey) -> String {
+        let scope = key.scope.name();
+        let names = scope.len() + key.tenant.0.len() + key.name.len();
+        let mut text = String::with_capacity(self.prefix.len() + names + 32);
+        text.push_str(&self.prefix);
+        text.push_str("l/");
+        text.push_str(scope);
+        text.push('/');
+        push_escaped(&mut text, &key.tenant.0);
+        // An empty tag would be none.
+        text.push_str("/{.");
+        push_escaped(&mut text, &key.name);
         text.push('}');
         text
     }

@@ -3,6 +3,7 @@
 mod connection;
 mod devices;
 mod keys;
+mod limits;
 mod marks;
 mod revision;
 mod script;

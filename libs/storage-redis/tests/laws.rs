@@ -32,6 +32,13 @@ async fn sessions() {
 }
 
 #[tokio::test]
+async fn limits() {
+    for redis in servers().await {
+        laws::limit_store_laws(&redis).await;
+    }
+}
+
+#[tokio::test]
 async fn work_marks() {
     for redis in servers().await {
         storage_cluster::laws::work_marks_laws(&redis).await;

@@ -18,6 +18,7 @@
 
 use std::{
     collections::VecDeque,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -34,9 +35,11 @@ use tokio::io::AsyncRead;
 
 use crate::{
     ArtifactMeta, ArtifactStore, CampaignRecord, CampaignStore, Device, DeviceStore, Epoch, ErrorKind,
-    InventoryRow, JobStore, Receipt, Release, RequestId, RequestStore, Revision, SessionKey, SessionStore,
-    SnapshotId, SnapshotRef, SnapshotStore, StartStore, Started, StoreError, Taken, TenantId, Trigger,
-    TriggerConsumer, TriggerStore, Versioned, seal::SealedPage,
+    InventoryRow, JobStore, LimitStore, Receipt, Release, RequestId, RequestStore, Revision, SessionKey,
+    SessionStore, SnapshotId, SnapshotRef, SnapshotStore, StartStore, Started, StoreError, Taken, TenantId,
+    Trigger, TriggerConsumer, TriggerStore, Versioned,
+    limits::{AttemptPolicy, Attempts, Grant, LimitKey, Rate},
+    seal::SealedPage,
 };
 
 /// What happens to a call.
@@ -200,6 +203,31 @@ impl<S: SessionStore + ?Sized> SessionStore for Faulty<S> {
         keep: Duration,
     ) -> Result<Revision, StoreError> {
         self.write("put session", self.inner.put(key, expected, record, keep)).await
+    }
+}
+
+#[async_trait]
+impl<S: LimitStore + ?Sized> LimitStore for Faulty<S> {
+    async fn take(
+        &self,
+        key: &LimitKey,
+        rate: Rate,
+        wanted: NonZeroU32,
+        reserve: u32,
+    ) -> Result<Grant, StoreError> {
+        self.write("take uses", self.inner.take(key, rate, wanted, reserve)).await
+    }
+
+    async fn attempts(&self, key: &LimitKey) -> Result<Attempts, StoreError> {
+        self.read("read failures", self.inner.attempts(key)).await
+    }
+
+    async fn fail(&self, key: &LimitKey, policy: &AttemptPolicy) -> Result<Attempts, StoreError> {
+        self.write("count a failure", self.inner.fail(key, policy)).await
+    }
+
+    async fn succeed(&self, key: &LimitKey, keep: Duration) -> Result<(), StoreError> {
+        self.write("note a success", self.inner.succeed(key, keep)).await
     }
 }
 

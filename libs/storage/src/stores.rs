@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    ArtifactStore, CampaignStore, DeviceStore, JobStore, RequestStore, SessionStore, SnapshotStore,
-    StartStore, TriggerStore,
+    ArtifactStore, CampaignStore, DeviceStore, JobStore, LimitStore, MemoryLimits, RequestStore,
+    SessionStore, SnapshotStore, StartStore, TriggerStore,
 };
 
 /// The stores of one deployment. One value may stand behind several of them.
@@ -28,10 +28,12 @@ pub struct Stores {
     pub artifacts: Arc<dyn ArtifactStore>,
     /// Devices to be asked to come.
     pub triggers: Arc<dyn TriggerStore>,
+    /// What is counted to limit it.
+    pub limits: Arc<dyn LimitStore>,
 }
 
 impl Stores {
-    /// All stores of one backend.
+    /// All stores of one backend, which one process has: it counts limits in its memory.
     pub fn of<S>(backend: S) -> Self
     where
         S: SessionStore
@@ -56,6 +58,7 @@ impl Stores {
             requests: backend.clone(),
             artifacts: backend.clone(),
             triggers: backend,
+            limits: Arc::new(MemoryLimits::new()),
         }
     }
 }

@@ -6,17 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::header::AUTHORIZATION;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
-
-use crate::Problem;
 
 /// The token's file within the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -133,24 +125,6 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     writeln!(file, "{text}")?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)
-}
-
-/// Lets only requests with the token through.
-pub(crate) async fn require_token(
-    State(token): State<Option<Token>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let Some(token) = token else { return Ok(next.run(request).await) };
-    let given = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    match given.map(|value| value.split_once(' ').unwrap_or((value, ""))) {
-        None => Err(Problem::unauthorized("no Authorization header came")),
-        Some((scheme, _)) if !scheme.eq_ignore_ascii_case("bearer") => {
-            Err(Problem::unauthorized("expected the Bearer scheme in Authorization"))
-        }
-        Some((_, given)) if token.matches(given.trim()) => Ok(next.run(request).await),
-        Some(_) => Err(Problem::unauthorized("the token is not the server's")),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod body;
 mod campaigns;
 mod devices;
 mod extract;
+mod guard;
 mod health;
 mod problem;
 mod router;

@@ -46,6 +46,19 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, types::METHOD_NOT_ALLOWED, title, detail)
     }
 
+    /// The request may not be made from where it comes.
+    pub fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, types::FORBIDDEN, "Not allowed from there", detail)
+    }
+
+    /// Past a limit.
+    pub fn too_many(detail: &str, retry_after_s: u32) -> Self {
+        let (status, title) = (StatusCode::TOO_MANY_REQUESTS, "Too many requests");
+        let mut problem = Self::new(status, types::TOO_MANY_REQUESTS, title, detail);
+        problem.retry_after_s = Some(retry_after_s);
+        problem
+    }
+
     /// Something in the request is not as it must be.
     pub fn invalid(where_: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Self {
         let (where_, expected, got) = (where_.into(), expected.into(), got.into());

@@ -19,15 +19,15 @@ use http::{HeaderValue, Method};
 use service_kit::http::Peer;
 
 use crate::{
-    Problem, artifacts,
-    auth::{Token, require_token},
-    body, campaigns, devices, health, secrets,
+    Problem, artifacts, body, campaigns, devices,
+    guard::{Guard, guard},
+    health, secrets,
     state::App,
 };
 
 /// All routes. Health is open; everything else asks for the token, where there is one. Content that is awaited must not
 /// stand still for longer than `stall_timeout`.
-pub(crate) fn routes(app: App, token: Option<Token>, stall_timeout: Duration) -> Router {
+pub(crate) fn routes(app: App, keeper: Arc<Guard>, stall_timeout: Duration) -> Router {
     let guarded = Router::new()
         .route("/v1/devices", get(devices::list).post(devices::add))
         .route("/v1/devices/bulk", post(devices::add_bulk))
@@ -59,7 +59,7 @@ pub(crate) fn routes(app: App, token: Option<Token>, stall_timeout: Duration) ->
         // Every handler bounds what it reads by itself.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(stall_timeout, body::guard))
-        .layer(middleware::from_fn_with_state(token, require_token));
+        .layer(middleware::from_fn_with_state(keeper, guard));
     Router::new()
         .route("/health/livez", get(health::live))
         .route("/health/servez", get(health::serving))

@@ -9,12 +9,12 @@ use service_kit::{
     Shutdown,
     http::{Limits, Peer, Server},
     metrics::ListenerMetrics,
-    settings::AdminSettings,
+    settings::{AdminSettings, LimitsSettings},
     tls::{ListenerTls, RELOAD_PERIOD},
 };
 use tokio::net::TcpListener;
 
-use crate::{Services, Token, router::routes, state::App};
+use crate::{Services, Token, guard::Guard, router::routes, state::App};
 
 /// How long who finds no connection free is told to wait. Operators are few, and free soon.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// cut off. `token` is `None` where the settings ask for none, `tls` where the listener speaks none.
 pub async fn run(
     settings: &AdminSettings,
+    limits: &LimitsSettings,
     services: Services,
     token: Option<Token>,
     listener: TcpListener,
@@ -30,6 +31,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     let artifact_size_max = settings.artifact_bytes_max.value();
+    let guard = Guard::new(settings, limits, &services, token);
     let metrics = ListenerMetrics::admin(&services.metrics);
     let app = App { services, artifact_size_max, shutdown: shutdown.clone() };
     let limits = Limits {
@@ -41,7 +43,7 @@ pub async fn run(
         retry_after: RETRY_AFTER,
         http2: false,
     };
-    let routes = TowerToHyperService::new(routes(app, token, limits.idle_timeout));
+    let routes = TowerToHyperService::new(routes(app, guard, limits.idle_timeout));
     let server = Server { listener, tls: tls.clone(), limits, metrics, shutdown: shutdown.clone() };
     let keep_fresh = async {
         if let Some(tls) = tls {

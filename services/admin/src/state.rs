@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use campaign_service::CampaignService;
 use service_kit::{Health, Metrics, Shutdown};
-use storage::{ArtifactStore, DeviceStore, JobStore, KeyRing, SnapshotStore, TenantId};
+use storage::{ArtifactStore, DeviceStore, JobStore, KeyRing, LimitStore, SnapshotStore, TenantId};
 
 /// The stores behind the API, by their traits: only `main` names a backend.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct Services {
     pub jobs: Arc<dyn JobStore>,
     /// Firmware and software files.
     pub artifacts: Arc<dyn ArtifactStore>,
+    /// What is counted to limit it.
+    pub limits: Arc<dyn LimitStore>,
     /// Campaigns.
     pub campaigns: CampaignService,
     /// What `/metrics` shows.

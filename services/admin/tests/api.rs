@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use server::{Answer, Server};
+use service_kit::settings::{AdminSettings, Count, LimitsSettings, Network, RateLimit, Span};
 
 const NOT_FOUND: &str = "urn:flotilla:problem:not-found";
 const INVALID: &str = "urn:flotilla:problem:invalid-input";
@@ -349,4 +350,94 @@ async fn an_empty_ledger_is_waited_for_and_no_longer_than_asked() {
     started.expect(StatusCode::OK);
     assert_ne!(events.json()["items"], json!([]));
     assert!(began.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn wrong_tokens_lock_an_address_and_an_operator_there_goes_on() {
+    let limits = LimitsSettings {
+        admin_login_failures: Count::of(3),
+        login_lock: Span::of_ms(2_000),
+        ..LimitsSettings::default()
+    };
+    let settings = AdminSettings {
+        trusted_proxies: vec![Network::parse("127.0.0.1").unwrap()],
+        ..AdminSettings::default()
+    };
+    let server = Server::start_limited(settings, &limits).await;
+    let (right, get) = (server.bearer(), Method::GET);
+    let ask = async |address: &str, token: &str| {
+        let headers = [("x-forwarded-for", address), ("authorization", token)];
+        server.send_bare(get.clone(), "/v1/devices", &headers, "").await
+    };
+    ask("192.0.2.1", &right).await.expect(StatusCode::OK);
+    for guess in 0..3 {
+        ask("192.0.2.66", &format!("Bearer guess-number-{guess}")).await.expect(StatusCode::UNAUTHORIZED);
+    }
+    let answer = ask("192.0.2.66", &right).await;
+    assert_eq!(
+        answer.problem(StatusCode::TOO_MANY_REQUESTS)["type"],
+        "urn:flotilla:problem:too-many-requests"
+    );
+    assert!((1..=3).contains(&answer.header("retry-after").parse::<u32>().unwrap()), "{answer:?}");
+    ask("192.0.2.67", &right).await.expect(StatusCode::OK);
+
+    // Where an operator is, somebody guesses too: behind one address, such as a proxy's that nobody named.
+    for guess in 0..3 {
+        ask("192.0.2.1", &format!("Bearer guess-number-{guess}")).await.expect(StatusCode::UNAUTHORIZED);
+    }
+    ask("192.0.2.1", "Bearer guess-number-4").await.expect(StatusCode::TOO_MANY_REQUESTS);
+    ask("192.0.2.1", &right).await.expect(StatusCode::OK);
+
+    // No token at all is no guess.
+    for _ in 0..9 {
+        let bare =
+            server.send_bare(get.clone(), "/v1/devices", &[("x-forwarded-for", "192.0.2.9")], "").await;
+        bare.expect(StatusCode::UNAUTHORIZED);
+    }
+    ask("192.0.2.9", &right).await.expect(StatusCode::OK);
+    tokio::time::sleep(std::time::Duration::from_millis(2_200)).await;
+    ask("192.0.2.66", &right).await.expect(StatusCode::OK);
+    let metrics = server.get("/metrics").await.text;
+    assert!(metrics.contains("dm_rate_limited_total{by=\"admin-login\"} 2"), "{metrics}");
+}
+
+#[tokio::test]
+async fn operators_requests_are_bounded_by_address_and_by_token() {
+    for (limits, by) in [
+        (
+            LimitsSettings { admin_per_address: RateLimit::parse("3/h").unwrap(), ..Default::default() },
+            "address",
+        ),
+        (LimitsSettings { admin_per_token: RateLimit::parse("3/h").unwrap(), ..Default::default() }, "token"),
+    ] {
+        let server = Server::start_limited(AdminSettings::default(), &limits).await;
+        for _ in 0..3 {
+            server.get("/v1/devices").await.expect(StatusCode::OK);
+        }
+        let answer = server.get("/v1/devices").await;
+        answer.problem(StatusCode::TOO_MANY_REQUESTS);
+        assert!(
+            answer.header("retry-after").parse::<u32>().unwrap() >= 1000,
+            "a third of an hour: {answer:?}"
+        );
+        let health = server.send_bare(Method::GET, "/health/livez", &[], "").await;
+        assert_eq!(health.status, StatusCode::OK, "probes are not counted by {by}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_use_an_operators_browser() {
+    let server = Server::start().await;
+    let body = r#"{"id":"d1","auth":"none"}"#;
+    for origin in ["https://evil.example", "null", "http://localhost:9999"] {
+        let answer = server.send(Method::POST, "/v1/devices", &[("origin", origin)], body).await;
+        answer.problem(StatusCode::FORBIDDEN);
+    }
+    server.get("/v1/devices/d1").await.expect(StatusCode::NOT_FOUND);
+    let own = [("origin", "http://localhost")];
+    let answer = server.send(Method::POST, "/v1/devices", &own, body).await.expect(StatusCode::CREATED);
+    assert!(
+        !answer.headers.contains_key("access-control-allow-origin"),
+        "no page of another site may read an answer: {answer:?}"
+    );
 }

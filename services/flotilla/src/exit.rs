@@ -106,8 +106,10 @@ impl From<ProblemBody> for Failure {
             _ => Exit::Error,
         };
         let mut failure = Self::new(exit, problem.detail);
-        failure.transient =
-            matches!(problem.type_.as_str(), problem_types::UNAVAILABLE | problem_types::OUTCOME_UNKNOWN);
+        failure.transient = matches!(
+            problem.type_.as_str(),
+            problem_types::UNAVAILABLE | problem_types::OUTCOME_UNKNOWN | problem_types::TOO_MANY_REQUESTS
+        );
         match problem.type_.as_str() {
             problem_types::UNAUTHORIZED => failure.hint(
                 "give the token by --token or FLOTILLA_TOKEN, or the server's data directory by --data",

@@ -2,6 +2,7 @@
 
 mod address;
 mod engine;
+mod limits;
 mod web;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -48,9 +49,9 @@ pub async fn run(
         tls.show(metrics, "session");
     }
     let metrics = SessionMetrics::new(metrics);
-    let artifacts = Arc::clone(&stores.artifacts);
+    let (artifacts, limits) = (Arc::clone(&stores.artifacts), Arc::clone(&stores.limits));
     let engine = Engine::new(&EngineSettings::new(settings, &public_url), stores, metrics.clone());
-    let front = web::Front::new(settings, engine, artifacts, metrics.clone(), &public_url);
+    let front = web::Front::new(settings, engine, artifacts, limits, metrics.clone(), &public_url);
     tracing::info!(%address, public_url, tls = tls.is_some(), "serving devices");
 
     let server = Server {

@@ -20,7 +20,10 @@ use session_service::Stores;
 use storage::{DeviceStore, Embedded, KeyRing, Revision, TenantId, seal::KeyId};
 use storage_cluster::devices::CachedDevices;
 use storage_redis::{Redis, RedisSettings};
-use support::client::{Client, header_status};
+use support::{
+    client::{Client, header_status},
+    guesser,
+};
 use syncml::Encoding;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -81,7 +84,7 @@ impl Server {
                 let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
                 Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
             })
-            .filter(|(name, _)| ["get", "evalsha", "eval"].contains(&name.as_str()))
+            .filter(|(name, _)| ["get", "exists", "evalsha", "eval"].contains(&name.as_str()))
             .collect();
         counts.sort();
         counts
@@ -124,16 +127,21 @@ struct Cluster {
 
 /// A front-end with sessions and hot records in Redis, and the rest embedded.
 async fn cluster(dir: &std::path::Path, server: &Server) -> Cluster {
+    cluster_of(support::open(dir), server, &[]).await
+}
+
+async fn cluster_of(store: Embedded, server: &Server, overrides: &[(&str, &str)]) -> Cluster {
     let (proxy, redis_trips) = counting_proxy(server.port).await;
     let settings = RedisSettings { nodes: vec![format!("redis://{proxy}")], ..RedisSettings::default() };
     let redis = Redis::connect(&settings).await.unwrap();
-    let store = support::open(dir);
     let keys = KeyRing::from_keys(&[(KeyId(1), [7; 32])]).unwrap();
     let durable = Arc::new(store.clone());
     let hour = Duration::from_secs(3600);
     let devices = Arc::new(CachedDevices::new(durable, Arc::new(redis.clone()), keys, hour));
-    let stores = Stores { sessions: Arc::new(redis), devices: devices.clone(), ..Stores::of(store.clone()) };
-    Cluster { front: support::start_with(store, stores, &[]).await, devices, redis_trips }
+    let redis = Arc::new(redis);
+    let (sessions, limits) = (redis.clone(), redis);
+    let stores = Stores { sessions, limits, devices: devices.clone(), ..Stores::of(store.clone()) };
+    Cluster { front: support::start_with(store, stores, overrides).await, devices, redis_trips }
 }
 
 async fn row(store: &Embedded) -> Revision {
@@ -145,12 +153,23 @@ async fn row(store: &Embedded) -> Revision {
 async fn an_empty_visit_costs_few_round_trips_and_no_row() {
     let Some(server) = Server::start().await else { return };
     // A message that is challenged reads and writes its session; one that proves the device writes the nonces too, before.
-    for (auth, is_challenged, trips_max) in
-        [(Scheme::Md5, true, 5), (Scheme::Md5, false, 3), (Scheme::Basic, false, 2)]
-    {
+    // Rates are asked for in advance: one call for many messages of an address, and one for a device's session.
+    let rates = [
+        ("limits.per_address", "100000/h"),
+        ("limits.per_tenant", "100000/h"),
+        ("limits.per_device", "100/s"),
+    ];
+    for (auth, is_challenged, trips_max, limits) in [
+        (Scheme::Md5, true, 5, &[][..]),
+        (Scheme::Md5, false, 3, &[]),
+        (Scheme::Basic, false, 2, &[]),
+        (Scheme::Md5, true, 6, &rates),
+        (Scheme::Md5, false, 4, &rates),
+        (Scheme::Basic, false, 3, &rates),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         server.ask("FLUSHALL").await;
-        let cluster = cluster(dir.path(), &server).await;
+        let cluster = cluster_of(support::open(dir.path()), &server, limits).await;
         cluster.front.add_device(ID, Some(auth)).await;
         let mut client = Client::new(ID, Some(auth), Encoding::Wbxml);
         for session in 1..4 {
@@ -185,6 +204,39 @@ async fn an_empty_visit_costs_few_round_trips_and_no_row() {
         assert!(trips <= VISITS * trips_max + VISITS / 2, "{trips} round trips in {VISITS} visits");
         assert_eq!(row(&cluster.front.store).await, rows, "no row was written");
     }
+}
+
+#[tokio::test]
+async fn limits_hold_over_front_ends_that_share_only_redis() {
+    let Some(server) = Server::start().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let one = cluster_of(store.clone(), &server, &guesser::SETTINGS).await.front;
+    let other = cluster_of(store, &server, &guesser::SETTINGS).await.front;
+    guesser::is_locked_out_and_the_device_is_not([&one, &other]).await;
+    guesser::cannot_lock_out_a_device_that_has_its_nonce([&one, &other]).await;
+    for front in [&one, &other] {
+        assert_eq!(front.metric("dm_limit_own_decisions_total"), 0.0, "Redis decided");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_holds_over_front_ends_that_share_only_redis() {
+    let Some(server) = Server::start().await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let store = support::open(dir.path());
+    let rate = [("limits.per_address", "40/h")];
+    let one = cluster_of(store.clone(), &server, &rate).await.front;
+    let other = cluster_of(store, &server, &rate).await.front;
+    let mut admitted = 0;
+    for turn in 0..60 {
+        let front = if turn % 2 == 0 { &one } else { &other };
+        match front.post("/dm?s=0", None, "").await.status().as_u16() {
+            415 => admitted += 1,
+            code => assert_eq!(code, 429),
+        }
+    }
+    assert_eq!(admitted, 40);
 }
 
 #[tokio::test]

@@ -166,6 +166,34 @@ async fn a_wrong_password_is_cut_off_and_counted() {
     assert_eq!(front.metric("dm_auth_failures_total{reason=\"wrong\",scheme=\"basic\"}"), 3.0);
 }
 
+#[tokio::test]
+async fn nobody_sends_a_message_into_anothers_session_by_its_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for required in ["true", "false"] {
+        let path = dir.path().join(required);
+        let front = support::start(&path, &[("session.key_required", required)]).await;
+        front.add_device(ID, Some(Scheme::Basic)).await;
+        let mut device = Client::new(ID, Some(Scheme::Basic), Encoding::Xml);
+        let first = device.package_1(&[]);
+        let first = device.post(&front, first).await;
+        assert_eq!(header_status(&first.message), 212);
+        let told = {
+            let answer = device.answer(&first.message, &[]).unwrap();
+            let mut body = Vec::new();
+            syncml::encode(Encoding::Xml, &answer, &mut body);
+            body
+        };
+        assert!(device.path.starts_with("/dm?s="), "{}", device.path);
+        for address in ["/dm", "/dm?s=", "/dm?s=0000000000000000", &device.path[..device.path.len() - 1]] {
+            let forged = front.post(address, Some(Encoding::Xml.media_type()), told.clone()).await;
+            let want = if required == "true" { 400 } else { 200 };
+            assert_eq!(forged.status(), want, "{address}, key_required = {required}");
+        }
+        let good = front.post(&device.path, Some(Encoding::Xml.media_type()), told).await;
+        assert_eq!(good.status(), 200, "the session goes on");
+    }
+}
+
 /// Recorded messages; its SOURCES.md says of whom.
 fn corpus() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../libs/syncml/tests/corpus")

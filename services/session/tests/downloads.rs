@@ -125,6 +125,37 @@ async fn describes_an_artifact_and_takes_the_report_on_its_download() {
 }
 
 #[tokio::test]
+async fn what_climbs_out_of_the_artifacts_is_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let front = support::start(&dir.path().join("data"), &[]).await;
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    let hex = "ab".repeat(32);
+    for path in [
+        "/artifacts/../secret".to_owned(),
+        "/artifacts/../../secret".to_owned(),
+        "/artifacts/%2e%2e/%2e%2e/secret".to_owned(),
+        "/artifacts/..%2f..%2fsecret".to_owned(),
+        format!("/artifacts/{hex}/../../../secret"),
+        format!("/artifacts/{hex}/..%2f..%2f..%2fsecret"),
+        format!("/artifacts/{hex}/%00"),
+        "/artifacts//secret".to_owned(),
+        "/../secret".to_owned(),
+        "/secret".to_owned(),
+        "//secret".to_owned(),
+        "/dl-status/../secret".to_owned(),
+    ] {
+        // Written as it is: a client library would tidy the path up.
+        let mut stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+        assert!(!answer.contains("secret"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_404_and_other_methods_are_405() {
     let dir = tempfile::tempdir().unwrap();
     let front = support::start(dir.path(), &[]).await;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
+#[path = "http/limits.rs"]
+mod limits;
 mod support;
 
 use std::{sync::Arc, time::Duration};

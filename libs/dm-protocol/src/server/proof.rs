@@ -56,6 +56,17 @@ pub(crate) struct Verdict {
     pub(crate) cut_off: bool,
     /// Refused, and made with the nonce that was accepted last.
     pub(crate) is_spent: bool,
+    /// Refused, and whoever made it knew all but the password.
+    pub(crate) guess: Option<Guess>,
+}
+
+/// A wrong credential whose maker knew all that goes into it but the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// It can only be a wrong password.
+    Password,
+    /// A wrong password, or the nonce that another server gave to a device that was never here.
+    FirstContact,
 }
 
 /// A challenge, or the nonce for the next session.
@@ -90,13 +101,18 @@ impl ClientProof {
         };
         let offered = cred.and_then(Offered::read);
         let is_md5 = matches!(offered, Some(Offered { scheme: Scheme::Md5, .. }));
-        let mut is_spent = false;
+        let (mut is_spent, mut guess) = (false, None);
         match offered {
             Some(Offered { scheme: Scheme::Basic, data })
-                if *weakest == Scheme::Basic && auth::verify_basic(data, digest) =>
+                if *weakest == Scheme::Basic
+                    && !settings.known_nonce_only
+                    && auth::verify_basic(data, digest) =>
             {
                 *self = Self::Given;
                 return (Verdict::accepted(true, None), None);
+            }
+            Some(Offered { scheme: Scheme::Basic, .. }) => {
+                guess = (*weakest == Scheme::Basic).then_some(Guess::Password);
             }
             Some(Offered { scheme: Scheme::Md5, data }) => {
                 let nonces = &account.nonces;
@@ -114,6 +130,15 @@ impl ClientProof {
                     return (Verdict::accepted(true, Some(chal)), Some(nonces));
                 }
                 is_spent = nonces.client_previous.as_deref().is_some_and(|nonce| is_made_with(&nonce));
+                // The nonce of the last session is nobody's but the device's: a digest made with another one, before any
+                // challenge, is that of a device that missed the last answer, and says nothing about a password.
+                guess = if is_spent {
+                    None
+                } else if self.challenge().is_some() || settings.nonce_resync {
+                    Some(Guess::Password)
+                } else {
+                    nonces.is_first_contact().then_some(Guess::FirstContact)
+                };
             }
             _ => {}
         }
@@ -122,8 +147,15 @@ impl ClientProof {
             Self::Given => Verdict::accepted(cred.is_some(), None),
             Self::Owed { failures, .. } => {
                 let failures = failures.saturating_add(1);
+                if settings.known_nonce_only {
+                    return (Verdict { is_spent, ..Verdict::cut_off() }, None);
+                }
                 let scheme = if is_md5 { Scheme::Md5 } else { *weakest };
-                Verdict { is_spent, ..self.refuse(settings, cred.is_some(), scheme, failures, entropy) }
+                Verdict {
+                    is_spent,
+                    guess,
+                    ..self.refuse(settings, cred.is_some(), scheme, failures, entropy)
+                }
             }
         };
         (verdict, None)
@@ -143,7 +175,8 @@ impl ClientProof {
         }
         let nonce = (scheme == Scheme::Md5).then(|| auth::make_nonce(entropy));
         *self = Self::Owed { challenge: nonce, failures };
-        Verdict { code, chal: Some(Chal { scheme, next_nonce: nonce }), cut_off: false, is_spent: false }
+        let chal = Some(Chal { scheme, next_nonce: nonce });
+        Verdict { code, chal, cut_off: false, is_spent: false, guess: None }
     }
 
     fn challenge(&self) -> Option<&[u8]> {
@@ -161,11 +194,12 @@ impl ClientProof {
 impl Verdict {
     fn accepted(had_cred: bool, chal: Option<Chal>) -> Self {
         let code = if had_cred { StatusCode::AUTHENTICATION_ACCEPTED } else { StatusCode::OK };
-        Self { code, chal, cut_off: false, is_spent: false }
+        Self { code, chal, cut_off: false, is_spent: false, guess: None }
     }
 
     fn cut_off() -> Self {
-        Self { code: StatusCode::INVALID_CREDENTIALS, chal: None, cut_off: true, is_spent: false }
+        let code = StatusCode::INVALID_CREDENTIALS;
+        Self { code, chal: None, cut_off: true, is_spent: false, guess: None }
     }
 }
 
@@ -194,11 +228,16 @@ fn candidates<'a>(
     challenge: Option<&'a [u8]>,
     settings: &Settings,
 ) -> impl Iterator<Item = &'a [u8]> {
-    let first_contact = nonces.client.is_none() && nonces.client_previous.is_none();
-    let empty = first_contact.then_some(&b""[..]);
+    let public = !settings.known_nonce_only;
+    let empty = (public && nonces.is_first_contact()).then_some(&b""[..]);
     // Four zero octets, or the text: clients differ (DM Notification 1.2, section 5.2 leaves it open).
-    let special: &[&[u8]] = if settings.nonce_resync { &[&[0; 4], b"0x00000000"] } else { &[] };
-    challenge.into_iter().chain(nonces.client.as_deref()).chain(empty).chain(special.iter().copied())
+    let special: &[&[u8]] = if public && settings.nonce_resync { &[&[0; 4], b"0x00000000"] } else { &[] };
+    challenge
+        .filter(|_| public)
+        .into_iter()
+        .chain(nonces.client.as_deref())
+        .chain(empty)
+        .chain(special.iter().copied())
 }
 
 /// What the server's credentials are in this message.

@@ -10,7 +10,7 @@ use super::{
     object::Outbound,
     order::{self, Order},
     outstanding::Part,
-    proof::{Chal, ClientProof, Credential, ServerProof},
+    proof::{Chal, ClientProof, Credential, Guess, ServerProof},
     record::{OwnPackage, Record, RecordError, Seen, Version, Waiting},
     settings::Settings,
 };
@@ -70,6 +70,8 @@ pub(crate) struct Step {
     pub(crate) refused_at_once: bool,
     /// The credential was refused, and made with the nonce that was accepted last.
     pub(crate) nonce_spent: bool,
+    /// The credential was refused, and its maker knew all that goes into it but the password.
+    pub(crate) wrong_guess: Option<Guess>,
     /// Answers to a message that belongs nowhere; they are not kept.
     pub(crate) stray: Vec<super::record::Owed>,
 }
@@ -247,6 +249,29 @@ impl ServerSession {
         self.step.nonce_spent
     }
 
+    /// Whether the message that was handled is refused for a credential whose maker knew all that goes into it but the
+    /// password: a guess, then. A digest with a nonce that is out of date is none.
+    pub fn wrong_guess(&self) -> Option<Guess> {
+        self.step.wrong_guess
+    }
+
+    /// Whether the sender of a message has heard what only the device was told: the key of the session's address stands in
+    /// the message's target, or is `posted_to`, the key in the address that it was posted to. True where the session has
+    /// no key yet.
+    pub fn is_keyed(&self, settings: &Settings, message: &Message<'_>, posted_to: Option<&str>) -> bool {
+        let Some(own) = self.record.key else { return true };
+        let mut digits = [0; 16];
+        for (pair, octet) in digits.chunks_exact_mut(2).zip(own) {
+            pair.copy_from_slice(
+                &[octet >> 4, octet & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]),
+            );
+        }
+        let target = message.hdr.target.loc_uri.trim();
+        let in_target = settings.resp_uri.as_deref().and_then(|base| target.strip_prefix(base));
+        let keys = [in_target, posted_to].into_iter().flatten();
+        keys.fold(false, |found, key| found | crate::auth::equal(key.as_bytes(), &digits))
+    }
+
     /// What the caller has to know or do next.
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some(event) = self.step.events.pop_front() {
@@ -397,6 +422,7 @@ impl ServerSession {
         let cred = input.message.hdr.cred.as_ref();
         let (verdict, spent) = self.record.client.judge(settings, input.account, cred, &entropy);
         self.step.nonce_spent = verdict.is_spent;
+        self.step.wrong_guess = verdict.guess;
         self.step.hdr.code = verdict.code;
         self.step.hdr.chal = verdict.chal;
         if verdict.cut_off {

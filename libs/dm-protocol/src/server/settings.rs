@@ -26,6 +26,9 @@ pub struct Settings {
     /// Accept credentials made with the special nonces of resynchronisation (DM Notification 1.2, section 5).
     /// It weakens the protection against replay. Default off.
     pub nonce_resync: bool,
+    /// Accept only credentials made with the nonce that the last session left, and challenge nobody: somebody is guessing at
+    /// this device's password, and does not know that nonce. Default off.
+    pub known_nonce_only: bool,
     /// How long, in seconds, the message that opened a session and is sent again octet by octet is taken for a
     /// repetition rather than for a new session of the same number. Default 10.
     pub repeat_window_s: u32,
@@ -42,6 +45,7 @@ impl Default for Settings {
             resp_uri: None,
             server_uri: "flotilla".into(),
             nonce_resync: false,
+            known_nonce_only: false,
             repeat_window_s: 10,
         }
     }

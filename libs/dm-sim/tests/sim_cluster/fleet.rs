@@ -7,7 +7,7 @@ use std::{
 
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme, ServerAuth, auth};
 use dm_sim::{Action, Auth, Chance, Delivery, DeviceIdentity, Head, Link, LinkFaults, SimDevice};
-use service_kit::metrics::MessageResult;
+use service_kit::{client::ClientAddress, metrics::MessageResult};
 use session_service::{Engine, Received, StepError, Stepped};
 use sha2::{Digest as _, Sha256};
 use storage::{Device, ErrorKind, Inventory};
@@ -71,7 +71,14 @@ pub fn record(identity: &DeviceIdentity, ordinal: u32, added: jiff::Timestamp) -
 /// Steps a message at a front-end, which may die over it.
 async fn step(sim: &Sim, front: &Front, encoding: Encoding, body: &[u8]) -> Result<Option<Stepped>, u16> {
     let Ok(message) = syncml::decode(encoding, body, &Default::default()) else { return Err(400) };
-    let received = Received { now: now(sim.begun), encoding, message: &message, body };
+    let received = Received {
+        now: now(sim.begun),
+        encoding,
+        message: &message,
+        body,
+        client: ClientAddress::of([127, 0, 0, 1].into()),
+        key: None,
+    };
     let stepped = tokio::select! {
         biased;
         () = front.gate.death() => return Ok(None),

@@ -63,6 +63,7 @@ fn stores(sim: &Sim, gate: &Arc<Gate>, jobs: &ClusterJobs) -> Stores {
         requests: view.clone(),
         artifacts: view,
         triggers: Arc::new(ClusterTriggers::new(ports, nobody)),
+        limits: Arc::new(storage::MemoryLimits::new()),
     }
 }
 

@@ -55,6 +55,7 @@ impl Family {
             "info" => "1",
             "up" | "ready" => "1 or 0",
             "fds" => "files",
+            "limited" => "requests",
             // What it counts comes before how.
             "active" | "started" | "ended" | "enrolled" | "repeated" | "shed" => {
                 let before = name.rsplit('_').nth(1).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Counter, Gauge, Histogram, ListenerMetrics, Metrics, labels};
+use super::{Counter, Gauge, Histogram, LimitMetrics, ListenerMetrics, Metrics, labels};
 
 labels! {
     /// How a message was written.
@@ -25,6 +25,8 @@ labels! {
         Malformed = "malformed",
         /// Its device is not known, or could not prove itself.
         Unauthenticated = "unauthenticated",
+        /// Its device begins more sessions than it may.
+        Limited = "limited",
         /// The stores could not be reached, or not in time.
         Unavailable = "unavailable",
         /// Something is wrong here, not there.
@@ -41,6 +43,8 @@ labels! {
         Unknown = "unknown",
         /// The connection's certificate is another device's.
         Certificate = "certificate",
+        /// Too many wrong ones came before.
+        Locked = "locked",
     }
 
     /// Why a device was told to come later.
@@ -100,6 +104,8 @@ pub struct SessionMetrics {
     pub messages_active: Gauge,
     /// The listener.
     pub listener: ListenerMetrics,
+    /// What limits turned away.
+    pub limits: LimitMetrics,
 }
 
 impl SessionMetrics {
@@ -165,6 +171,7 @@ impl SessionMetrics {
             enrolled: counter("dm_devices_enrolled_total", "Devices that added themselves."),
             messages_active: metrics.gauge("dm_messages_active", "Messages being worked on.", &[]),
             listener,
+            limits: LimitMetrics::new(metrics),
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod kafka;
+mod limits;
 mod section;
 mod sections;
 mod snapshot;
@@ -21,6 +22,7 @@ pub use cluster::{
     SecretsSettings, SerialConsistency, StorageBackend,
 };
 pub use kafka::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings};
+pub use limits::{ForwardedHeader, LimitsSettings, Network, RateLimit};
 pub use section::KeyDoc;
 pub use sections::{
     AdminSettings, AdminTlsSettings, DialectSettings, Enrol, GatewaySettings, LogFormat, ModelSettings,
@@ -45,6 +47,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// Its transport security.
     pub admin_tls: AdminTlsSettings,
+    /// Rates, and locks after wrong credentials.
+    pub limits: LimitsSettings,
     /// Which roles this process has.
     pub process: RolesSettings,
     /// Health and metrics.
@@ -111,6 +115,7 @@ impl Settings {
             tls: TlsSettings::read(&mut source),
             admin: AdminSettings::read(&mut source),
             admin_tls: AdminTlsSettings::read(&mut source),
+            limits: LimitsSettings::read(&mut source),
             process: RolesSettings::read(&mut source),
             health: HealthSettings::read(&mut source),
             storage: StorageSettings::read(&mut source),
@@ -162,6 +167,9 @@ impl Settings {
             }
             _ => {}
         }
+        if self.limits.login_lock_max < self.limits.login_lock {
+            wrong("limits.login_lock_max", "expected at least limits.login_lock".to_owned());
+        }
         for (key, problem) in self.kafka.problems() {
             wrong(key, problem);
         }
@@ -203,6 +211,7 @@ impl Settings {
         TlsSettings::describe(&mut keys);
         AdminSettings::describe(&mut keys);
         AdminTlsSettings::describe(&mut keys);
+        LimitsSettings::describe(&mut keys);
         RolesSettings::describe(&mut keys);
         HealthSettings::describe(&mut keys);
         StorageSettings::describe(&mut keys);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cluster::StorageBackend,
+    limits::{ForwardedHeader, Network},
     section::sections,
     tls::{TlsClientAuth, TlsClientIdentity, TlsVersion},
     values::{Count, Octets, PublicUrl, Span},
@@ -65,6 +66,15 @@ sections! {
         enrol: Enrol = Enrol::Off,
         /// Messages without good credentials until a session is ended.
         auth_attempts: Count<2, 20> = Count::of(3),
+        /// Takes messages of a session that has begun only at the address that the device was told (RespURI), which carries a
+        /// random key: else whoever knows a device's name could send messages into its session. `false` for clients that do
+        /// not follow it, and cannot be mended. Devices without a password are not asked for it.
+        key_required: bool = true,
+        /// Networks of proxies, such as `10.0.0.0/8`, whose word on the address of their clients is believed. Who is in none of
+        /// them is the client.
+        trusted_proxies: Vec<Network> = Vec::new(),
+        /// Where they say it: `x-forwarded-for` or `forwarded`. They must set it themselves.
+        forwarded_header: ForwardedHeader = ForwardedHeader::XForwardedFor,
         /// How long a session's record is kept after its last message.
         session_keep: Span<{ 10 * SECOND }, { 24 * HOUR }> = Span::of_ms(10 * MINUTE),
     }
@@ -104,6 +114,10 @@ sections! {
         /// How long a connection may be open with nothing moving on it, between requests, while content is awaited, or
         /// while an answer is sent.
         idle_timeout: Span<100, HOUR> = Span::of_ms(75 * SECOND),
+        /// Networks of proxies whose word on the address of their clients is believed.
+        trusted_proxies: Vec<Network> = Vec::new(),
+        /// Where they say it: `x-forwarded-for` or `forwarded`. They must set it themselves.
+        forwarded_header: ForwardedHeader = ForwardedHeader::XForwardedFor,
         /// The largest artifact that is taken.
         artifact_bytes_max: Octets<KIB, { 1024 * 1024 * MIB }> = Octets::of(4 * 1024 * MIB),
     }

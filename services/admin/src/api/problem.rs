@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 pub mod problem_types {
     /// The token is missing or wrong.
     pub const UNAUTHORIZED: &str = "urn:flotilla:problem:unauthorized";
+    /// The request may not be made from where it comes.
+    pub const FORBIDDEN: &str = "urn:flotilla:problem:forbidden";
+    /// More requests, or more wrong tokens, came than the settings allow.
+    pub const TOO_MANY_REQUESTS: &str = "urn:flotilla:problem:too-many-requests";
     /// No such resource, or no such route.
     pub const NOT_FOUND: &str = "urn:flotilla:problem:not-found";
     /// The route does not take this method.

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use service_kit::{
     Health, Metrics, Shutdown,
-    settings::{AdminSettings, Octets},
+    settings::{AdminSettings, LimitsSettings, Octets},
 };
 use storage::{Embedded, TenantId};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,11 +32,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::start_with(AdminSettings::default()).await
+        Self::start_limited(AdminSettings::default(), &LimitsSettings::default()).await
     }
 
     /// With other bounds of connections.
     pub(crate) async fn start_with(settings: AdminSettings) -> Self {
+        Self::start_limited(settings, &LimitsSettings::default()).await
+    }
+
+    pub(crate) async fn start_limited(settings: AdminSettings, limits: &LimitsSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Embedded::open(folder.path(), &storage::embedded::Options::default()).unwrap());
         let token = Token::read_or_make(&folder.path().join(admin_service::TOKEN_FILE)).unwrap();
@@ -58,6 +62,7 @@ impl Server {
             snapshots: store.clone(),
             jobs: store.clone(),
             artifacts: store.clone(),
+            limits: Arc::new(storage::MemoryLimits::new()),
             campaigns: campaigns.clone(),
             metrics: Metrics::new("test"),
             health: Health::new(shutdown.clone()),
@@ -68,8 +73,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, given) = (shutdown.clone(), Some(token.clone()));
+        let limits = limits.clone();
         let task = tokio::spawn(async move {
-            admin_service::run(&settings, services, given, listener, None, stop).await;
+            admin_service::run(&settings, &limits, services, given, listener, None, stop).await;
         });
         Self {
             store,

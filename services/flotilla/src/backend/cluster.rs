@@ -150,6 +150,7 @@ fn compose(
         requests: tables.clone(),
         artifacts: tables,
         triggers: Arc::new(ClusterTriggers::new(topics, join)),
+        limits: redis.clone(),
     };
 
     let mut beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];

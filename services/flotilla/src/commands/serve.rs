@@ -245,14 +245,16 @@ async fn start(
             snapshots: stores.snapshots,
             jobs: stores.jobs,
             artifacts: stores.artifacts,
+            limits: stores.limits,
             campaigns,
             metrics: metrics.clone(),
             health: health.clone(),
             keys,
         };
-        let (settings, shutdown) = (settings.admin.clone(), shutdown.clone());
+        let (settings, limits) = (settings.admin.clone(), settings.limits.clone());
+        let shutdown = shutdown.clone();
         tasks.spawn(async move {
-            admin_service::run(&settings, services, token, listener, tls, shutdown).await;
+            admin_service::run(&settings, &limits, services, token, listener, tls, shutdown).await;
             Ok(())
         });
     }

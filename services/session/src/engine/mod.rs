@@ -14,15 +14,17 @@ use std::{sync::Arc, time::Duration};
 use campaign::View;
 use dm_protocol::{
     Account, ClientAuth, DevId, Nonces,
-    server::{Event, Handled, Input, OpenError, ServerSession},
+    server::{Event, Guess, Handled, Input, OpenError, ServerSession},
 };
 use jiff::Timestamp;
 use service_kit::{
+    client::ClientAddress,
     metrics::{AuthReason, MessageResult, SessionMetrics},
     settings::Enrol,
 };
 use storage::{
     Device, ErrorKind, Inventory, Revision, SessionKey, StoreError, TenantId, Versioned,
+    limits::{Claim, LimitKey, Limiter, Logins, Rate, Refused, Scope, Standing, Whose},
     trace::{self, Traceparent},
 };
 use syncml::{Encoding, Message, StatusCode};
@@ -33,7 +35,7 @@ use self::{
     planning::{Dialects, Work},
     record::Plan,
 };
-use crate::Stores;
+use crate::{Stores, limits};
 
 pub use settings::EngineSettings;
 
@@ -56,6 +58,12 @@ pub struct Engine {
     stores: Stores,
     tenant: TenantId,
     machine: dm_protocol::server::Settings,
+    /// For a device that somebody guesses at.
+    wary_machine: dm_protocol::server::Settings,
+    logins: Logins,
+    limiter: Limiter,
+    per_device: Option<Rate>,
+    key_required: bool,
     dialects: Dialects,
     campaigns: Campaigns,
     metrics: SessionMetrics,
@@ -79,6 +87,10 @@ pub struct Received<'a> {
     pub message: &'a Message<'a>,
     /// Its octets.
     pub body: &'a [u8],
+    /// Who sent it.
+    pub client: ClientAddress,
+    /// The session's key, as the address has it that the message was posted to.
+    pub key: Option<&'a str>,
 }
 
 /// What goes back.
@@ -99,6 +111,12 @@ pub enum StepError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It belongs to a session that has begun, and did not come to the address that the device was told.
+    #[error("expected a message of this session at the address that it was told (RespURI)")]
+    Unaddressed,
+    /// The device begins more sessions than it may.
+    #[error("device begins more sessions than it may, come again in {} s", .0.retry_after_seconds)]
+    Limited(Refused),
     /// Others wrote first, again and again.
     #[error("expected to write within {ROUNDS_MAX} rounds, lost the race in each")]
     Contended,
@@ -133,6 +151,8 @@ struct Decided {
     device: Option<(Revision, Effects)>,
     reply: Vec<u8>,
     is_new: bool,
+    /// A wrong credential came from there; `None` is for a device that there is not.
+    guessed: Option<(Option<Guess>, ClientAddress)>,
 }
 
 impl Engine {
@@ -151,6 +171,11 @@ impl Engine {
         Arc::new(Self {
             tenant: TenantId::default(),
             machine: settings.machine(),
+            wary_machine: dm_protocol::server::Settings { known_nonce_only: true, ..settings.machine() },
+            logins: Logins::new(Arc::clone(&stores.limits), settings.logins, limits::away(&metrics.limits)),
+            limiter: Limiter::new(Arc::clone(&stores.limits), limits::away(&metrics.limits)),
+            per_device: settings.per_device,
+            key_required: settings.key_required,
             dialects: Dialects::new(&settings.dialect),
             campaigns: Campaigns::new(Arc::clone(&stores.campaigns)),
             stores,
@@ -241,10 +266,20 @@ impl Engine {
                 Ok(true)
             }
         };
-        let (stored, device, may_have_work) = tokio::try_join!(
+        // Without a credential nobody guesses.
+        let has_cred = hdr.cred.is_some();
+        let standing = async {
+            let asked = has_cred.then(|| self.logins.standing(&self.tenant, &key.device, received.client));
+            match asked {
+                Some(asked) => Ok(asked.await),
+                None => Ok(Standing::default()),
+            }
+        };
+        let (stored, device, may_have_work, standing) = tokio::try_join!(
             self.stores.sessions.load(&key),
             self.stores.devices.load(&self.tenant, &key.device),
             may_have_work,
+            standing,
         )?;
         let device = match device {
             None if self.enrol == Enrol::Open => self.enrol(&key.device, received.now).await?,
@@ -268,8 +303,20 @@ impl Engine {
         let mut entropy = [0; 32];
         (self.entropy)(&mut entropy).map_err(StepError::Entropy)?;
         let dev_info = device.as_ref().map(|device| effects::known_dev_info(&device.value));
+        let is_of_begun = plan.is_some() && hdr.msg_id != 1;
+        let has_password =
+            device.as_ref().is_some_and(|device| device.value.account.client != ClientAuth::None);
+        if self.key_required
+            && is_of_begun
+            && has_password
+            && !session.is_keyed(&self.machine, received.message, received.key)
+        {
+            return Err(StepError::Unaddressed);
+        }
+        let machine = if standing.is_locked { &self.wary_machine } else { &self.machine };
+        let was_proved = plan.is_some();
         let handled = session.handle_message(
-            &self.machine,
+            machine,
             Input {
                 now: received.now,
                 encoding: received.encoding,
@@ -299,7 +346,10 @@ impl Engine {
             while session.poll_event().is_some() {}
             session.write_reply(&self.machine, &mut reply);
             while session.poll_event().is_some() {}
-            let decided = Decided { key, expected, session, plan: None, device: None, reply, is_new };
+            // Guessing at names is guessing too.
+            let guessed = has_cred.then_some((None, received.client));
+            let decided =
+                Decided { key, expected, session, plan: None, device: None, reply, is_new, guessed };
             return self.write(decided).await;
         };
 
@@ -323,12 +373,26 @@ impl Engine {
         }
         let Step { plan, effects, .. } = step;
         if plan.is_none() {
-            let reason =
-                if received.message.hdr.cred.is_some() { AuthReason::Wrong } else { AuthReason::Missing };
+            let reason = match (has_cred, standing.is_locked) {
+                (false, _) => AuthReason::Missing,
+                (true, false) => AuthReason::Wrong,
+                (true, true) => AuthReason::Locked,
+            };
             self.metrics.auth_failure(scheme_of(received.message), reason);
+        } else if has_cred && !was_proved {
+            self.logins.succeeded(standing, &self.tenant, &key.device, received.client).await;
         }
+        let guess = session.wrong_guess().filter(|_| !standing.is_locked);
+        let guessed = guess.map(|guess| (Some(guess), received.client));
         let device = Some((revision, effects));
-        self.write(Decided { key, expected, session, plan, device, reply, is_new }).await
+        self.write(Decided { key, expected, session, plan, device, reply, is_new, guessed }).await
+    }
+
+    /// A device that has proved itself begins a session. Nobody else can use up what it may begin.
+    async fn admit_session(&self, device: &Device) -> Result<(), StepError> {
+        let Some(rate) = self.per_device else { return Ok(()) };
+        let key = LimitKey::new(&self.tenant, Scope::Device, device.id.as_str());
+        self.limiter.admit(&key, rate, Claim::Begun).await.map_err(StepError::Limited)
     }
 
     /// Adds a device that nobody has added, without credentials. Someone may have added it in between.
@@ -356,6 +420,15 @@ impl Engine {
 
     /// Writes what was decided, in the order that makes a stop at any point harmless, and answers.
     async fn write(self: &Arc<Self>, mut decided: Decided) -> Result<Round, StepError> {
+        if let Some((guess, client)) = decided.guessed {
+            // Before the answer leaves, so that who waits for it before the next guess is counted whole.
+            let whose = match guess {
+                Some(Guess::Password) => Whose::Device(&decided.key.device),
+                Some(Guess::FirstContact) => Whose::NewDevice(&decided.key.device),
+                None => Whose::Nobody,
+            };
+            self.logins.failed(&self.tenant, whose, client).await;
+        }
         let has_job_events = decided.device.as_ref().is_some_and(|(_, effects)| !effects.events.is_empty());
         if !has_job_events {
             return self.write_all(&mut decided).await;
@@ -528,7 +601,7 @@ impl Step<'_> {
     }
 
     /// Carries events to the plan and commands to the session until neither has any left.
-    async fn drain(&mut self, session: &mut ServerSession) -> Result<(), StoreError> {
+    async fn drain(&mut self, session: &mut ServerSession) -> Result<(), StepError> {
         while let Some(event) = session.poll_event() {
             self.handle_event(session, event).await?;
         }
@@ -541,11 +614,12 @@ impl Step<'_> {
         Ok(())
     }
 
-    async fn handle_event(&mut self, session: &mut ServerSession, event: Event) -> Result<(), StoreError> {
+    async fn handle_event(&mut self, session: &mut ServerSession, event: Event) -> Result<(), StepError> {
         match event {
             Event::Authenticated => {
                 self.effects.seen();
                 if self.plan.is_none() {
+                    self.engine.admit_session(&self.effects.device).await?;
                     self.begin().await?;
                 }
             }

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use service_kit::settings::{DialectSettings, Enrol, Settings};
 
-use crate::address::DM_PATH;
+use storage::limits::{LoginPolicy, Rate};
+
+use crate::{address::DM_PATH, limits};
 
 /// What the engine takes from the settings.
 #[derive(Clone, Debug)]
@@ -18,6 +20,9 @@ pub struct EngineSettings {
     pub(super) enrol: Enrol,
     pub(super) session_keep: Duration,
     pub(super) dialect: DialectSettings,
+    pub(super) logins: LoginPolicy,
+    pub(super) per_device: Option<Rate>,
+    pub(super) key_required: bool,
 }
 
 impl EngineSettings {
@@ -34,6 +39,9 @@ impl EngineSettings {
             enrol: session.enrol,
             session_keep: session.session_keep.value(),
             dialect: settings.dialect.clone(),
+            logins: limits::login_policy(&settings.limits),
+            key_required: session.key_required,
+            per_device: limits::rate(settings.limits.per_device),
         }
     }
 

@@ -4,6 +4,7 @@
 //! codes 400, 405, 408, 413 and 415 are for what is none, 503 for what may be sent again later.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,12 +16,13 @@ use jiff::Timestamp;
 use service_kit::{
     Settings,
     admission::{Admission, Caller},
+    client::ClientAddress,
     http::Peer,
-    metrics::{AuthReason, Gauge, MessageResult, SessionMetrics, Shed, WireEncoding},
+    metrics::{AuthReason, Gauge, LimitedBy, MessageResult, SessionMetrics, Shed, WireEncoding},
     settings::TlsClientIdentity,
 };
 use storage::ErrorKind;
-use syncml::{Encoding, Limits, Message};
+use syncml::{Encoding, Limits};
 
 use super::{
     body::{self, Budget},
@@ -34,6 +36,15 @@ use crate::{
 /// Bodies that are being read for each message that may be worked on: reading takes as long as the device's network
 /// likes, and must not hold up those who have sent theirs.
 const READING_PER_SLOT: usize = 4;
+
+/// Who sends a message.
+#[derive(Clone, Copy)]
+pub(super) struct From<'a> {
+    /// Perhaps behind a proxy.
+    pub(super) client: ClientAddress,
+    /// The other end of the connection.
+    pub(super) peer: &'a Peer,
+}
 
 /// Takes messages.
 pub(super) struct Messages {
@@ -75,13 +86,14 @@ impl Messages {
         }
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, caller: Caller, from: From<'_>) -> Answer {
         if *request.method() != Method::POST {
             return reply::only("POST");
         }
-        let caller = caller(&request);
         let Ok(reading) = self.reading.try_enter(caller) else { return self.shed(Shed::Messages) };
         let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let key = key(&request).map(str::to_owned);
+        let From { client, peer } = from;
         let read = body::read(request, self.bytes_max, self.body_timeout, &self.bodies).await;
         let (body, _held) = match read {
             Ok(read) => read,
@@ -100,15 +112,25 @@ impl Messages {
             Ok(encoding) => encoding,
             Err(error) => {
                 self.metrics.message_in(WireEncoding::Unknown, MessageResult::Malformed);
-                tracing::debug!(%peer, %error, "request is no message");
+                tracing::debug!(%client, %error, "request is no message");
                 return reply::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string());
             }
         };
         let answer = match syncml::decode(encoding, &body, &self.limits) {
-            Ok(message) => self.step(encoding, &message, &body, &peer).await,
+            Ok(message) => {
+                let received = Received {
+                    now: Timestamp::now(),
+                    encoding,
+                    message: &message,
+                    body: &body,
+                    client,
+                    key: key.as_deref(),
+                };
+                self.step(received, peer).await
+            }
             Err(error) => {
                 self.metrics.message_in(wire(encoding), MessageResult::Malformed);
-                tracing::debug!(%peer, %encoding, octets = body.len(), %error, "message refused");
+                tracing::debug!(%client, %encoding, octets = body.len(), %error, "message refused");
                 let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
                 reply::plain(status, error.to_string())
             }
@@ -117,14 +139,13 @@ impl Messages {
         answer
     }
 
-    async fn step(&self, encoding: Encoding, message: &Message<'_>, body: &[u8], peer: &Peer) -> Answer {
-        let now = Timestamp::now();
-        let received = Received { now, encoding, message, body };
+    async fn step(&self, received: Received<'_>, peer: &Peer) -> Answer {
+        let Received { encoding, message, body, client, .. } = received;
         let hdr = &message.hdr;
         let stepped = if self.may_be(peer, &hdr.source.loc_uri) {
             tokio::time::timeout(self.step_timeout, self.engine.step(received)).await
         } else {
-            tracing::debug!(%peer, device_id = &*hdr.source.loc_uri, "the connection's certificate is not this device's");
+            tracing::debug!(%peer, device_id = &*shown(&hdr.source.loc_uri), "the connection's certificate is not this device's");
             Ok(self.engine.refuse(received, AuthReason::Certificate))
         };
         let (answer, result) = match stepped {
@@ -132,28 +153,32 @@ impl Messages {
                 self.metrics.message_out(wire(encoding));
                 (reply::whole(StatusCode::OK, encoding.media_type(), Bytes::from(body)), result)
             }
-            Ok(Err(StepError::Open(error))) => {
+            Ok(Err(error @ (StepError::Open(_) | StepError::Unaddressed))) => {
                 let text = error.to_string();
                 (reply::plain(StatusCode::BAD_REQUEST, text), MessageResult::Malformed)
             }
+            Ok(Err(StepError::Limited(refused))) => {
+                self.metrics.limits.limited(LimitedBy::Device);
+                (reply::too_many(refused.retry_after_seconds), MessageResult::Limited)
+            }
             Ok(Err(error)) if is_passing(&error) => {
-                tracing::warn!(%peer, error = &error as &dyn std::error::Error, "step failed, device told to come again");
+                tracing::warn!(%client, error = &error as &dyn std::error::Error, "step failed, device told to come again");
                 (self.shed(Shed::Unavailable), MessageResult::Unavailable)
             }
             Ok(Err(error)) => {
-                tracing::error!(%peer, error = &error as &dyn std::error::Error, "step failed");
+                tracing::error!(%client, error = &error as &dyn std::error::Error, "step failed");
                 (reply::empty(StatusCode::INTERNAL_SERVER_ERROR), MessageResult::Internal)
             }
             Err(_) => {
-                tracing::warn!(%peer, "step took too long, device told to come again");
+                tracing::warn!(%client, "step took too long, device told to come again");
                 (self.shed(Shed::Unavailable), MessageResult::Unavailable)
             }
         };
         self.metrics.message_in(wire(encoding), result);
         tracing::debug!(
-            %peer,
-            device_id = &*hdr.source.loc_uri,
-            session_id = &*hdr.session_id,
+            %client,
+            device_id = &*shown(&hdr.source.loc_uri),
+            session_id = &*shown(&hdr.session_id),
             msg_id = hdr.msg_id,
             %encoding,
             octets = body.len(),
@@ -179,9 +204,21 @@ impl Messages {
 
 /// A session that has begun uses the address it was told, with its key in the query. Who makes one up gains no more
 /// than the last quarter of the slots.
-fn caller(request: &Request<Incoming>) -> Caller {
-    let query = request.uri().query().unwrap_or_default();
-    if query.split('&').any(|pair| pair.starts_with("s=")) { Caller::Admitted } else { Caller::New }
+pub(super) fn caller<B>(request: &Request<B>) -> Caller {
+    if key(request).is_some() { Caller::Admitted } else { Caller::New }
+}
+
+fn key<B>(request: &Request<B>) -> Option<&str> {
+    request.uri().query()?.split('&').find_map(|pair| pair.strip_prefix("s="))
+}
+
+/// What a device calls itself may be anything until it is checked, also what a terminal would act on.
+fn shown(name: &str) -> Cow<'_, str> {
+    if name.contains(char::is_control) {
+        Cow::Owned(name.replace(char::is_control, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// The same message may go well later.
@@ -191,7 +228,7 @@ fn is_passing(error: &StepError) -> bool {
             matches!(error.kind, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Conflict)
         }
         StepError::Contended | StepError::CutOff | StepError::Entropy(_) => true,
-        StepError::Open(_) | StepError::Record(_) => false,
+        StepError::Open(_) | StepError::Unaddressed | StepError::Record(_) | StepError::Limited(_) => false,
     }
 }
 

@@ -4,6 +4,7 @@ mod body;
 mod descriptor;
 mod dm;
 mod downloads;
+mod gate;
 mod range;
 mod reply;
 mod stream;
@@ -12,10 +13,20 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use service_kit::{Settings, admission::Admission, http::Peer, metrics::SessionMetrics};
-use storage::{ArtifactStore, TenantId};
+use service_kit::{
+    Settings,
+    admission::{Admission, Caller},
+    http::Peer,
+    metrics::SessionMetrics,
+};
+use storage::{ArtifactStore, LimitStore, TenantId, limits::Claim};
 
-use self::{body::Budget, dm::Messages, downloads::Downloads};
+use self::{
+    body::Budget,
+    dm::{From, Messages},
+    downloads::Downloads,
+    gate::Gate,
+};
 use crate::{
     Engine,
     address::{ArtifactAddress, DM_PATH, parse_hex},
@@ -28,6 +39,7 @@ const REPORT_BYTES_MAX: usize = 1024;
 
 /// Everything behind one listener.
 pub(crate) struct Front {
+    gate: Gate,
     messages: Messages,
     downloads: Downloads,
     body_timeout: Duration,
@@ -39,6 +51,7 @@ impl Front {
         settings: &Settings,
         engine: Arc<Engine>,
         artifacts: Arc<dyn ArtifactStore>,
+        limits: Arc<dyn LimitStore>,
         metrics: SessionMetrics,
         public_url: &str,
     ) -> Arc<Self> {
@@ -46,6 +59,7 @@ impl Front {
         let retry_after = session.retry_after.value();
         let bodies = Arc::new(Budget::new(session.bodies_bytes_max.value()));
         Arc::new(Self {
+            gate: Gate::new(settings, limits, &metrics.limits),
             downloads: Downloads {
                 store: artifacts,
                 tenant: TenantId::default(),
@@ -61,10 +75,22 @@ impl Front {
 
     /// Answers one request.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+        let client = self.gate.client(peer.address, request.headers());
+        let caller = dm::caller(&request);
+        let claim = match caller {
+            Caller::Admitted => Claim::Begun,
+            Caller::New => Claim::New,
+        };
+        if let Err(answer) = self.gate.admit(client, claim).await {
+            return answer;
+        }
         let path = request.uri().path();
         // Windows adds a query, and some put a slash at the end of an address they were given without.
         if path == DM_PATH || path.strip_suffix('/') == Some(DM_PATH) {
-            return self.messages.answer(request, peer).await;
+            if let Err(answer) = self.gate.admit_message(claim).await {
+                return answer;
+            }
+            return self.messages.answer(request, caller, From { client, peer: &peer }).await;
         }
         if let Some(address) = ArtifactAddress::parse(path) {
             return self.downloads.answer(&request, &address).await;

@@ -89,6 +89,13 @@ pub(crate) fn later(retry_after_seconds: u64) -> Answer {
     answer
 }
 
+/// Past a limit.
+pub(crate) fn too_many(retry_after_seconds: u64) -> Answer {
+    let mut answer = empty(StatusCode::TOO_MANY_REQUESTS);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
+    answer
+}
+
 /// Not this method.
 pub(crate) fn only(allowed: &'static str) -> Answer {
     let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);

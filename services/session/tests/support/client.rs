@@ -26,6 +26,9 @@ pub struct Client {
     pub exec_status: StatusCode,
     /// Where the next message goes.
     pub path: String,
+    pub password: String,
+    /// Where it comes from, as a proxy says it.
+    pub forwarded_for: Option<String>,
     msg_id: u32,
     with_cred: bool,
 }
@@ -62,6 +65,8 @@ impl Client {
             execs: Vec::new(),
             exec_status: StatusCode::ACCEPTED,
             path: "/dm".to_owned(),
+            password: "password".to_owned(),
+            forwarded_for: None,
             msg_id: 0,
             with_cred: true,
         }
@@ -109,7 +114,8 @@ impl Client {
 
     /// Sends octets and reads the answer.
     pub async fn repeat(&mut self, front: &Front, sent: Vec<u8>) -> Exchange {
-        let response = front.post(&self.path, Some(self.encoding.media_type()), sent.clone()).await;
+        let (media_type, from) = (Some(self.encoding.media_type()), self.forwarded_for.as_deref());
+        let response = front.post_from(&self.path, media_type, sent.clone(), from).await;
         assert_eq!(response.status(), 200, "{:?}", response.body());
         let message = read(self.encoding, response.body());
         Exchange { sent, response, message }
@@ -259,9 +265,9 @@ impl Client {
 
     fn cred(&self) -> Option<Cred<'static>> {
         let scheme = self.auth.filter(|_| self.with_cred)?;
-        let digest = auth::user_digest("user", "password");
+        let digest = auth::user_digest("user", &self.password);
         let data = match scheme {
-            Scheme::Basic => auth::basic_credential("user", "password"),
+            Scheme::Basic => auth::basic_credential("user", &self.password),
             Scheme::Md5 => auth::md5_credential_base64(&digest, &self.nonce),
         };
         let meta = Meta { format: Some("b64".into()), type_: Some(scheme.name().into()), ..Meta::default() };

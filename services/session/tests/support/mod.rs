@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod client;
+pub mod guesser;
 pub mod pki;
 pub mod slow;
 
@@ -74,7 +75,21 @@ impl Front {
         media_type: Option<&str>,
         body: impl Into<Bytes>,
     ) -> Response<Bytes> {
+        self.post_from(path, media_type, body, None).await
+    }
+
+    /// As a proxy does that says for whom.
+    pub async fn post_from(
+        &self,
+        path: &str,
+        media_type: Option<&str>,
+        body: impl Into<Bytes>,
+        from: Option<&str>,
+    ) -> Response<Bytes> {
         let mut request = Request::post(path).header(header::HOST, "127.0.0.1");
+        if let Some(from) = from {
+            request = request.header("x-forwarded-for", from);
+        }
         if let Some(media_type) = media_type {
             request = request.header(header::CONTENT_TYPE, media_type);
         }
