@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;
+#[path = "serve/leaks.rs"]
+mod leaks;
 #[path = "../../session/tests/support/pki.rs"]
 mod pki;
+#[path = "serve/threats.rs"]
+mod threats;
 
 use std::path::Path;
 

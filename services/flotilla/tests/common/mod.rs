@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
@@ -34,11 +35,21 @@ impl Server {
 
     /// The same with more in its environment.
     pub(crate) fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_to(data, environment, Stdio::inherit())
+    }
+
+    /// The same with its log in a file.
+    pub(crate) fn start_logging(data: &Path, environment: &[(&str, &str)], log: File) -> Self {
+        Self::start_to(data, environment, log.into())
+    }
+
+    fn start_to(data: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
         let mut child = flotilla()
             .envs(environment.iter().copied())
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
