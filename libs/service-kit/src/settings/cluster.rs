@@ -123,6 +123,14 @@ impl RedisSettings {
             }
             _ => {}
         }
+        for node in &self.nodes {
+            let rest = node.strip_prefix("redis://").or_else(|| node.strip_prefix("rediss://"));
+            if !rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with([':', '/'])) {
+                let problem =
+                    format!("expected redis://host:port or rediss://host:port, got {:?}", shown(node));
+                problems.push(("redis.nodes", problem));
+            }
+        }
         if self.nodes.iter().any(|node| node.contains('@')) {
             let problem = "expected addresses without credentials: they stand in redis.username and \
                            redis.password_file";
@@ -146,6 +154,11 @@ impl ScyllaSettings {
         if self.contact_points.is_empty() {
             problems.push(("scylla.contact_points", "expected at least one address".to_owned()));
         }
+        for point in &self.contact_points {
+            if let Some(problem) = not_an_address(point) {
+                problems.push(("scylla.contact_points", problem));
+            }
+        }
         let is_name = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_';
         let starts = self.keyspace.starts_with(|first: char| first.is_ascii_lowercase());
         if !starts || self.keyspace.len() > 48 || !self.keyspace.bytes().all(is_name) {
@@ -164,6 +177,26 @@ impl ScyllaSettings {
             problems.push(("scylla.ca", "expected a file, as there is a client's certificate".to_owned()));
         }
         problems
+    }
+}
+
+/// What is wrong with an address that should be `host:port` or `host`.
+pub(super) fn not_an_address(text: &str) -> Option<String> {
+    let (host, port) = match text.rsplit_once(':') {
+        // Colons within brackets are those of an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let is_host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/@,".contains(c));
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    (!(is_host && is_port)).then(|| format!("expected host:port, got {text:?}"))
+}
+
+/// An address as it may be shown: what stands before an `@` may be a password.
+fn shown(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("...@{host}"),
+        None => address.to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cluster::not_an_address,
     section::sections,
     values::{Count, Octets, Span},
 };
@@ -85,6 +86,11 @@ impl KafkaSettings {
     /// What no single key can get wrong, as key and sentence.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
+        for broker in self.bootstrap.split(',') {
+            if let Some(problem) = not_an_address(broker.trim()) {
+                problems.push(("kafka.bootstrap", problem));
+            }
+        }
         let (copies, in_sync) = (self.replication.value(), self.min_insync_replicas.value());
         if in_sync > copies {
             let problem = format!("expected at most kafka.replication ({copies}), got {in_sync}");

@@ -229,3 +229,32 @@ fn example_file_is_current_and_its_values_are_the_defaults() {
         example.lines().map(|line| if is_setting(&line) { &line[1..] } else { line }).collect();
     assert_eq!(load(&uncommented.join("\n"), &[], &[]).unwrap(), Settings::default());
 }
+
+#[test]
+fn an_address_that_names_no_server_is_refused() {
+    for (key, wrong) in [
+        ("redis.nodes", "['']"),
+        ("redis.nodes", "['redis://']"),
+        ("redis.nodes", "['127.0.0.1:6379']"),
+        ("scylla.contact_points", "['']"),
+        ("scylla.contact_points", "['node:port']"),
+        ("scylla.contact_points", "[':9042']"),
+        ("kafka.bootstrap", ""),
+        ("kafka.bootstrap", "a:9092,,b:9092"),
+        ("kafka.bootstrap", "a:0"),
+    ] {
+        let errors = load("", &[], &[(key, wrong)]).expect_err(wrong);
+        let keys: Vec<&str> = errors.iter().map(SettingsError::key).collect();
+        assert_eq!(keys, [key], "{wrong}: {errors}");
+        assert!(errors.to_string().contains("expected"), "{errors}");
+    }
+    for (key, right) in [
+        ("redis.nodes", "['rediss://cache.example.org:6380']"),
+        ("scylla.contact_points", "['db', '[::1]:9042', '10.0.0.1:9042']"),
+        ("kafka.bootstrap", "a.example.org:9092, b:9093"),
+    ] {
+        load("", &[], &[(key, right)]).expect(right);
+    }
+    let secret = load("", &[], &[("redis.nodes", "['user:hunter2@host']")]).unwrap_err();
+    assert!(!secret.to_string().contains("hunter2"), "{secret}");
+}
