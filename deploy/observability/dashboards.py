@@ -192,6 +192,8 @@ SESSIONS = (
                     about="What began and did not end was broken off by its device.",
                 ),
                 panel("Not proved", ("sum by (scheme, reason) (rate(dm_auth_failures_total{S}[$__rate_interval]))", "{{scheme}} {{reason}}"), unit="ops"),
+                panel("Connections cut off", ("sum by (listener, reason) (rate(dm_cut_connections_total{S}[$__rate_interval]))", "{{listener}} {{reason}}"), unit="ops", about="Slow on purpose, or a network that lost them."),
+                panel("TLS not agreed on", ("sum by (listener, reason) (rate(dm_tls_handshake_failures_total{S}[$__rate_interval]))", "{{listener}} {{reason}}"), unit="ops", about="`certificate`: the client's is missing or bad."),
                 panel("Devices that added themselves", ("sum(rate(dm_devices_enrolled_total{S}[$__rate_interval]))", "added"), unit="ops"),
                 panel("Steps done again", ("sum by (instance) (rate(dm_step_conflicts_total{S}[$__rate_interval]))", "{{instance}}"), unit="ops", about="Somebody else wrote first: another message of the session, or the campaign."),
             ],
