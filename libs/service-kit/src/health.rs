@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Metrics, Shutdown, metrics::Gauge};
+use crate::{Metrics, Shutdown, metrics::Gauge, refusal::with_causes};
 
 pub use serve::{Page, page, serve};
 
@@ -227,20 +227,4 @@ impl Health {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Need>> {
         self.needs.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An error and what is below it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(below) = cause {
-        let said = below.to_string();
-        // Some wrap an error and say the same again.
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = below.source();
-    }
-    text
 }

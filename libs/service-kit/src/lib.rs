@@ -5,6 +5,7 @@ pub mod client;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod refusal;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

@@ -13,7 +13,10 @@ use redis::{
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
-use service_kit::metrics::{CallMetrics, CallStore, Metrics};
+use service_kit::{
+    metrics::{CallMetrics, CallStore, Metrics},
+    refusal::{Refusal, Server},
+};
 use storage::{ErrorKind, StoreError};
 
 use crate::{
@@ -31,6 +34,8 @@ const PIPELINE_MAX: usize = 1024;
 /// How often a call is sent again within its deadline, where a cluster says that the key is elsewhere, or a node is lost.
 /// Each script can be said twice: see [`crate::script`].
 const CLUSTER_RETRIES: u32 = 10;
+
+const CONNECT: &str = "connect to Redis";
 
 /// Redis: sessions, hot device records and work marks. A copy shares the connection.
 #[derive(Clone)]
@@ -71,23 +76,10 @@ impl Redis {
     /// [`ErrorKind::Unavailable`] when the server cannot be reached now, or refuses the credentials: to be tried again;
     /// [`ErrorKind::Corrupt`] when the settings cannot be used, with a [`SettingsError`] as the source.
     pub async fn connect(settings: &RedisSettings) -> Result<Self, StoreError> {
-        const OPERATION: &str = "connect to Redis";
         // The same provider for every library in the process; where someone chose one before, theirs.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let unusable = |error: SettingsError| StoreError::corrupt(OPERATION, error);
-        let Files { password, certificates: tls } = Files::read(settings).map_err(unusable)?;
-        let nodes = nodes(settings, password.as_deref()).map_err(unusable)?;
-        let link = if settings.cluster {
-            connect_cluster(settings, nodes, tls).await
-        } else {
-            connect_single(settings, nodes, tls).await
-        };
-        let link = link.map_err(|error| match error.kind() {
-            Kind::InvalidClientConfig => unusable(error.into()),
-            _ => StoreError::unavailable(OPERATION, error),
-        })?;
         let redis = Self(Arc::new(Inner {
-            link,
+            link: connect(settings).await?,
             keys: Keys::new(&settings.key_prefix),
             call_timeout: settings.call_timeout.value(),
             device_keep: settings.device_keep.value(),
@@ -184,6 +176,26 @@ impl Redis {
     }
 }
 
+async fn connect(settings: &RedisSettings) -> Result<Link, StoreError> {
+    let unusable = |error: SettingsError| StoreError::corrupt(CONNECT, error);
+    let Files { password, certificates: tls } = Files::read(settings).map_err(unusable)?;
+    let nodes = nodes(settings, password.as_deref()).map_err(unusable)?;
+    let link = if settings.cluster {
+        connect_cluster(settings, nodes, tls).await
+    } else {
+        connect_single(settings, nodes, tls).await
+    };
+    link.map_err(|error| match error.kind() {
+        Kind::InvalidClientConfig => unusable(error.into()),
+        _ => StoreError { kind: ErrorKind::Unavailable, operation: CONNECT, source: Some(explain(error)) },
+    })
+}
+
+/// Names the setting at fault where there is one.
+fn explain(error: RedisError) -> Box<dyn std::error::Error + Send + Sync> {
+    Refusal::explain(Server::Redis, error)
+}
+
 fn nodes(settings: &RedisSettings, password: Option<&String>) -> Result<Vec<ConnectionInfo>, SettingsError> {
     let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
     settings
@@ -253,5 +265,8 @@ fn store_error(operation: &'static str, effect: Effect, error: RedisError) -> St
         _ if error.code() == Some("WRONGTYPE") => ErrorKind::Corrupt,
         _ => ErrorKind::Unavailable,
     };
-    StoreError { kind, operation, source: Some(error.into()) }
+    // An answer to a command names no setting by accident: the words of connections are looked for in their errors only.
+    let is_login = matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut);
+    let source = if is_login { explain(error) } else { error.into() };
+    StoreError { kind, operation, source: Some(source) }
 }

@@ -25,27 +25,46 @@ struct Files {
     key: PathBuf,
 }
 
-fn certificates(dir: &Path) -> Files {
-    let ca_key = KeyPair::generate().unwrap();
+/// The authority of a folder: its parameters, and its key, kept there.
+fn authority(dir: &Path) -> (CertificateParams, KeyPair) {
+    let file = dir.join("ca.key");
+    let key = match std::fs::read_to_string(&file) {
+        Ok(pem) => KeyPair::from_pem(&pem).unwrap(),
+        Err(_) => KeyPair::generate().unwrap(),
+    };
+    std::fs::write(&file, key.serialize_pem()).unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     // A certificate of the same name as its issuer's would be taken for one that signed itself.
     params.distinguished_name.push(DnType::CommonName, "authority of a test");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = params.self_signed(&ca_key).unwrap();
-    let leaf_key = KeyPair::generate().unwrap();
-    let issuer = Issuer::from_params(&params, &ca_key);
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let leaf = CertificateParams::new(names).unwrap().signed_by(&leaf_key, &issuer).unwrap();
-    let write = |name: &str, text: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    Files {
-        ca: write("ca.pem", ca.pem()),
-        certificate: write("leaf.pem", leaf.pem()),
-        key: write("leaf.key", leaf_key.serialize_pem()),
-    }
+    (params, key)
+}
+
+/// A certificate of this machine by the folder's authority, until that year, and its key.
+fn signed(dir: &Path, name: &str, until_year: i32) -> (PathBuf, PathBuf) {
+    let (params, ca_key) = authority(dir);
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    leaf.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+    let leaf = leaf.signed_by(&key, &Issuer::from_params(&params, &ca_key)).unwrap();
+    let (certificate, key_file) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    std::fs::write(&certificate, leaf.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    (certificate, key_file)
+}
+
+fn certificates(dir: &Path) -> Files {
+    let (params, ca_key) = authority(dir);
+    let ca = dir.join("ca.pem");
+    std::fs::write(&ca, params.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let (certificate, key) = signed(dir, "leaf", 2100);
+    Files { ca, certificate, key }
+}
+
+fn sub(dir: &tempfile::TempDir, name: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
 }
 
 #[tokio::test]
@@ -84,13 +103,16 @@ async fn the_laws_hold_over_tls_with_user_password_and_client_certificate() {
     laws::session_store_laws(&Redis::connect(&settings).await.unwrap()).await;
 
     let wrong = [
-        ("password", RedisSettings { password_file: Some(password("guess")), ..settings.clone() }),
-        ("authority", RedisSettings { ca: None, ..settings.clone() }),
-        ("certificate", RedisSettings { certificate: None, key: None, ..settings.clone() }),
+        ("redis.password_file", RedisSettings { password_file: Some(password("guess")), ..settings.clone() }),
+        ("redis.ca", RedisSettings { ca: None, ..settings.clone() }),
+        ("redis.ca", RedisSettings { ca: Some(certificates(&sub(&dir, "other")).ca), ..settings.clone() }),
+        ("redis.certificate", RedisSettings { certificate: None, key: None, ..settings.clone() }),
     ];
-    for (name, wrong) in wrong {
-        let error = Redis::connect(&wrong).await.expect_err(name);
-        assert_eq!(error.kind, ErrorKind::Unavailable, "{name}: {error:?}");
+    for (key, wrong) in wrong {
+        let error = Redis::connect(&wrong).await.expect_err(key);
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{key}: {error:?}");
+        let said = service_kit::refusal::with_causes(&error);
+        assert!(said.contains(key) && said.contains("expected"), "{key}: {said}");
         assert!(!format!("{error:?}").contains("guess"), "a password is never shown");
     }
     let none = Some(dir.path().join("none"));
@@ -99,6 +121,44 @@ async fn the_laws_hold_over_tls_with_user_password_and_client_certificate() {
         RedisSettings { password_file: none.clone(), ..settings.clone() },
     ] {
         assert_eq!(Redis::connect(&missing).await.unwrap_err().kind, ErrorKind::Corrupt);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_said_to_have() {
+    if !has_redis_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let good = certificates(dir.path());
+    let old = signed(dir.path(), "old", 2020);
+    let name = |path: &Path| path.to_str().unwrap().to_owned();
+    let port = free_port();
+    let with = |certificate: &Path, key: &Path| {
+        let (ca, port) = (name(&good.ca), port.to_string());
+        ["--tls-port", &port, "--tls-auth-clients", "yes", "--tls-ca-cert-file", &ca]
+            .into_iter()
+            .chain(["--tls-cert-file", &name(certificate), "--tls-key-file", &name(key)])
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let settings = |certificate: &Path, key: &Path| RedisSettings {
+        nodes: vec![format!("rediss://localhost:{port}")],
+        ca: Some(good.ca.clone()),
+        certificate: Some(certificate.to_owned()),
+        key: Some(key.to_owned()),
+        ..RedisSettings::default()
+    };
+    for (server, client, key) in [
+        ((&old.0, &old.1), (&good.certificate, &good.key), "redis.nodes"),
+        ((&good.certificate, &good.key), (&old.0, &old.1), "redis.certificate"),
+    ] {
+        let options = with(server.0, server.1);
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let _server = Server::start(dir.path(), 0, &options);
+        let error = Redis::connect(&settings(client.0, client.1)).await.expect_err(key);
+        let said = service_kit::refusal::with_causes(&error);
+        assert!(said.contains(key) && said.contains("expected"), "{key}: {said}");
     }
 }
 
