@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod refusal;
 pub mod settings;
 pub mod shutdown;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 
@@ -15,3 +16,4 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use settings::{Settings, SettingsErrors};
 pub use shutdown::Shutdown;
+pub use supervisor::Supervisor;

@@ -12,6 +12,7 @@ use crate::commands::{
     demo::DemoArgs,
     device::DeviceArgs,
     fleet::FleetArgs,
+    health::HealthArgs,
     metrics::MetricsArgs,
     ordeal::OrdealArgs,
     schema::SchemaArgs,
@@ -82,6 +83,17 @@ Examples:
   flotilla serve --config cluster.toml --roles session,snapshot
   flotilla serve --config flotilla.toml --check-config")]
     Serve(ServeArgs),
+    /// Ask the server on this machine how it is: ends with 0 if it can do its work, else says what is missing
+    #[command(after_help = "\
+For the health checks of containers, and for people. Where to ask is read from the settings, as the server reads
+them; flags of the server are not known here, so name an address that was given by one.
+
+Examples:
+  flotilla health
+  flotilla health --live
+  flotilla health --config /etc/flotilla/flotilla.toml --serving
+  flotilla health --address 127.0.0.1:8082")]
+    Health(HealthArgs),
     /// Add, import, list and look into devices
     Device(DeviceArgs),
     /// Add and list firmware files

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
+pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod ordeal;
 pub(crate) mod schema;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Import(args) => transfer::import(&args),
         Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Campaign(args) => campaign::run(args),
         Command::Schema(args) => schema::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use campaign_service::{CampaignMetrics, CampaignService, Process};
 use clap::Args;
 use service_kit::{
-    Health, Metrics, Settings, Shutdown, health,
+    Health, Metrics, Settings, Shutdown, Supervisor, health,
     metrics::{show_filesystem, show_process},
     settings::{AdminSettings, Role, StorageBackend},
     telemetry,
@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Where a process without the role `admin` answers probes, where the settings say nothing.
-const HEALTH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+pub(crate) const HEALTH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
@@ -135,8 +135,13 @@ async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result
     shutdown.set_ready();
     let named: Vec<_> = roles.iter().map(|role| role.name()).collect();
     tracing::info!(roles = named.join(","), "serving");
+    let reporting = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { Supervisor::from_environment().report(&shutdown).await }
+    });
     let outcome = end_of(tasks, shutdown).await;
     ended.await;
+    reporting.abort();
     outcome
 }
 
