@@ -4,7 +4,7 @@
 use campaign::{CampaignId, Job, JobEvent, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::{Release, StoreError, records};
+use storage::{Release, StoreError, records, trace::Traceparent};
 
 /// Octets of a block's events at most, unpacked: what claims more is damaged.
 const BODY_MAX: usize = 64 << 20;
@@ -21,6 +21,30 @@ pub(crate) struct Released {
     /// When the event of the release happened: jobs wait in its order.
     #[serde(with = "jiff::fmt::serde::timestamp::nanosecond::required")]
     pub(crate) at: Timestamp,
+}
+
+impl Released {
+    /// As its row has it. The trace that it was released in, where one is kept, stands behind it, where a release of this
+    /// program that knows nothing of it passes over it.
+    pub(crate) fn encode(&self, cause: Option<Traceparent>) -> Vec<u8> {
+        let stored = records::encode(self);
+        match cause.filter(|cause| cause.is_sampled) {
+            Some(cause) => records::append(stored, &cause),
+            None => stored,
+        }
+    }
+
+    /// Reads both.
+    pub(crate) fn decode(
+        operation: &'static str,
+        stored: &[u8],
+    ) -> Result<(Self, Option<Traceparent>), StoreError> {
+        let corrupt = |error| StoreError::corrupt(operation, error);
+        let body = records::body(operation, records::VERSION, stored)?;
+        let (released, rest): (Self, _) = postcard::take_from_bytes(body).map_err(corrupt)?;
+        let cause = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).map_err(corrupt)?) };
+        Ok((released, cause))
+    }
 }
 
 /// What a conditional write left of a job.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use storage::{StoreError, trace::Traceparent};
+use storage::{
+    StoreError,
+    trace::{Span, Traceparent},
+};
 
 /// No message may stand in [`Topic::Jobs`] for so long: the end of a job is kept so much longer than its release, and a
 /// release that is told again after that would be a new one.
@@ -83,6 +86,15 @@ impl Incoming {
     pub fn trace(&self) -> Option<Traceparent> {
         self.traceparent.as_deref()?.parse().ok()
     }
+}
+
+/// States of a span what it does with messages, by OpenTelemetry's conventions.
+pub(crate) fn tell_messaging(span: &mut Span, operation: &'static str, topic: &'static str, messages: usize) {
+    span.set("messaging.system", || "kafka");
+    span.set("messaging.operation.type", || operation);
+    span.set("messaging.operation.name", || operation);
+    span.set("messaging.destination.name", || topic);
+    span.set("messaging.batch.message_count", || messages);
 }
 
 /// Publishes.

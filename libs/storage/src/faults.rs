@@ -40,6 +40,7 @@ use crate::{
     Trigger, TriggerConsumer, TriggerStore, Versioned,
     limits::{AttemptPolicy, Attempts, Grant, LimitKey, Rate},
     seal::SealedPage,
+    trace::Traceparent,
 };
 
 /// What happens to a call.
@@ -372,6 +373,16 @@ impl<S: JobStore + ?Sized> JobStore for Faulty<S> {
 
     async fn pending(&self, tenant: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError> {
         self.read("load pending jobs", self.inner.pending(tenant, device)).await
+    }
+
+    async fn cause(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        attempt: u16,
+    ) -> Result<Option<Traceparent>, StoreError> {
+        self.read("load cause of job", self.inner.cause(tenant, device, campaign, attempt)).await
     }
 
     async fn update(

@@ -5,7 +5,7 @@ use campaign::{CampaignId, Job, JobEvent};
 use dm_protocol::DevId;
 use jiff::Timestamp;
 
-use crate::{Revision, StoreError, TenantId, Trigger, Versioned};
+use crate::{Revision, StoreError, TenantId, Trigger, Versioned, trace::Traceparent};
 
 /// Who may write a campaign's ledger: each claim is above all before it, and those before it write no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +80,19 @@ pub trait JobStore: Send + Sync {
 
     /// The jobs that wait for or run on a device, oldest first. Empty for most devices, and cheap then.
     async fn pending(&self, tenant: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError>;
+
+    /// The trace that a job was released in, for whoever works on it; `None`: it is in none that is kept, or it is not
+    /// known any more. Asked for sessions that are traced alone.
+    async fn cause(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        attempt: u16,
+    ) -> Result<Option<Traceparent>, StoreError> {
+        let _ = (tenant, device, campaign, attempt);
+        Ok(None)
+    }
 
     /// Writes a job if nobody has since `expected` (`None` for `job`: it has ended), and appends `events` to its
     /// campaign's ledger, durably, in one step.

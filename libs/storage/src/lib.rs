@@ -22,7 +22,7 @@ mod session;
 mod snapshot;
 mod starts;
 mod stores;
-pub mod trace;
+pub use trace;
 mod trigger;
 
 pub use address::{NotifyAddress, NotifyAddressError, WAP_PUSH_PORT};

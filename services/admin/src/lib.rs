@@ -9,6 +9,7 @@ mod devices;
 mod extract;
 mod guard;
 mod health;
+mod log_level;
 mod problem;
 mod router;
 mod secrets;

@@ -7,7 +7,10 @@ use dm_protocol::DevId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use service_kit::metrics::Counter;
-use storage::{Epoch, ErrorKind, Release, StoreError, TenantId};
+use storage::{
+    Epoch, ErrorKind, Release, StoreError, TenantId,
+    trace::{Kind, Span},
+};
 
 use crate::Stores;
 
@@ -94,7 +97,15 @@ impl Carrier {
             self.stores.jobs.append(&self.tenant, self.id, self.epoch, &gone).await?;
         }
         if !releases.is_empty() {
-            self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases).await?;
+            let mut span = Span::root("release jobs", Kind::Internal);
+            span.set("dm.campaign.id", || self.id.to_string());
+            span.set("dm.jobs", || releases.len());
+            let release = self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases);
+            let released = span.run(release).await;
+            if let Err(error) = &released {
+                span.fail(error);
+            }
+            released?;
             self.released.add(releases.len() as u64);
         }
         Ok(())

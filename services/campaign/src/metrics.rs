@@ -6,7 +6,7 @@ use campaign::{Campaign, Counts, OutcomeKind, PauseCause, Run, Verdict};
 use jiff::Timestamp;
 use service_kit::{
     Metrics,
-    metrics::{Counter, Gauge},
+    metrics::{Counter, Gauge, Histogram},
 };
 
 use crate::live::Live;
@@ -33,6 +33,10 @@ const DEVICE_STATES: [&str; 14] = [
     "gone",
 ];
 
+/// Upper ends of the buckets: from a hundredth of a second, about a write to Kafka and one to Scylla, to an hour.
+const DISPATCH_SECONDS: [f64; 13] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0, 3_600.0];
+
 /// The campaigns that one process owns.
 #[derive(Clone, Debug)]
 pub struct CampaignMetrics {
@@ -43,6 +47,7 @@ pub struct CampaignMetrics {
     in_flight: Gauge,
     devices: [Gauge; DEVICE_STATES.len()],
     idle: Gauge,
+    dispatch: Histogram,
     pub(crate) released: Counter,
     pub(crate) step_failures: Counter,
 }
@@ -82,6 +87,12 @@ impl CampaignMetrics {
                 "dm_campaign_idle_seconds",
                 "The longest time that nothing happened in a running campaign that this process owns.",
             ),
+            dispatch: metrics.histogram(
+                "dm_job_dispatch_duration_seconds",
+                "Time from a job's release until sessions of its device can see it. The embedded store has none.",
+                &[],
+                &DISPATCH_SECONDS,
+            ),
             released: metrics.counter("dm_campaign_released_jobs_total", "Jobs given to devices.", &[]),
             step_failures: metrics.counter(
                 "dm_campaign_step_failures_total",
@@ -89,6 +100,13 @@ impl CampaignMetrics {
                 &[],
             ),
         }
+    }
+
+    /// A job that was released then can be seen by sessions from now on.
+    pub fn dispatched(&self, released: Timestamp) {
+        let span = Timestamp::now().duration_since(released);
+        // The owner's clock may be a little ahead of ours.
+        self.dispatch.observe(std::time::Duration::try_from(span).unwrap_or_default());
     }
 
     /// Shows what the owners see. `known`: campaigns that are started and not over.

@@ -13,6 +13,7 @@ use crate::commands::{
     device::DeviceArgs,
     fleet::FleetArgs,
     health::HealthArgs,
+    log_level::LogLevelArgs,
     metrics::MetricsArgs,
     ordeal::OrdealArgs,
     schema::SchemaArgs,
@@ -108,6 +109,17 @@ Examples:
     Schema(SchemaArgs),
     /// Keys that secrets are sealed with: look, and replace one
     Secrets(SecretsArgs),
+    /// Show and change what a running process logs
+    #[command(after_help = "\
+Asks one process: by its admin listener with the token, or, on the machine or in the container where it runs, by
+its health listener, which takes this from loopback only. A restart, or SIGHUP, goes back to the settings.
+
+Examples:
+  flotilla log-level --data ./flotilla-data
+  flotilla log-level info,session_service=debug --for 10m --data ./flotilla-data
+  flotilla log-level debug --for 10m --server http://127.0.0.1:8082
+  flotilla log-level --reset --data ./flotilla-data")]
+    LogLevel(LogLevelArgs),
     /// Write and check settings files
     Config(ConfigArgs),
     /// Write everything that is stored as lines of JSON, to move it to another store

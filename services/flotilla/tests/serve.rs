@@ -9,7 +9,13 @@ mod pki;
 #[path = "serve/threats.rs"]
 mod threats;
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use common::{Server, client, flotilla, stderr, stdout};
 
@@ -357,4 +363,157 @@ fn keys_that_everyone_can_read_are_warned_of() {
         text.matches("private key can be read by every user").count()
     };
     assert_eq!((warnings(0o644), warnings(0o640), warnings(0o600)), (1, 0, 0));
+}
+
+/// A port that nobody has, most likely.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The status and text of an answer, whatever the status is.
+fn ask(request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, String) {
+    let mut answer = request.config().http_status_as_error(false).build().call().unwrap();
+    (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+}
+
+/// Tries until it holds.
+fn await_that(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "expected {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn probes_and_metrics_are_answered_until_the_last_request_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let health = free_address();
+    let listen = health.to_string();
+    let server = Server::start_with(folder.path(), &[("FLOTILLA__HEALTH__LISTEN", &listen)]);
+    let ready = format!("http://{health}/health/readyz");
+    await_that("a server that is ready", || ask(ureq::get(&ready)).0 == 200);
+
+    let address = server.devices.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let mut device = TcpStream::connect(&address).unwrap();
+    let head = "POST /dm HTTP/1.1\r\nhost: x\r\ncontent-type: application/vnd.syncml.dm+xml\r\ncontent-length: 4\r\n\r\n";
+    device.write_all(head.as_bytes()).unwrap();
+    // The server has it once it has answered another one that came later.
+    assert_eq!(ask(ureq::get(&server.devices)).0, 405);
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal("TERM");
+    await_that("readiness that says draining", || ask(ureq::get(&ready)) == (503, "draining\n".to_owned()));
+    await_that("a listener that takes no devices", || TcpStream::connect(&address).is_err());
+    let admin_ready = format!("{}/health/readyz", server.admin);
+    await_that("the same on the admin listener", || {
+        ask(ureq::get(&admin_ready)) == (503, "draining\n".to_owned())
+    });
+    let (status, metrics) = ask(ureq::get(format!("http://{health}/metrics")));
+    assert_eq!(status, 200);
+    for line in ["dm_ready 0", "dm_connections 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is missing in:\n{metrics}");
+    }
+    assert_eq!(ask(ureq::get(format!("http://{health}/health/livez"))).0, 200);
+
+    device.write_all(b"none").unwrap();
+    let mut answer = String::new();
+    device.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert_eq!(server.await_end().code(), Some(0));
+    assert!(TcpStream::connect(health).is_err());
+}
+
+#[test]
+fn the_log_level_changes_while_the_server_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config, log) =
+        (folder.path().join("data"), folder.path().join("flotilla.toml"), folder.path().join("log"));
+    let configure =
+        |level: &str| std::fs::write(&config, format!("[telemetry]\nlevel = \"{level}\"\n")).unwrap();
+    configure("info");
+    let health = free_address();
+    let (listen, config_path) = (health.to_string(), config.to_str().unwrap());
+    let environment = [("FLOTILLA__HEALTH__LISTEN", listen.as_str()), ("FLOTILLA_CONFIG", config_path)];
+    let server = Server::start_logging(&data, &environment, File::create(&log).unwrap());
+    let run = |args: &[&str]| client(&server, &data, args, "");
+    let level = |args: &[&str]| {
+        let output = run(&[&["log-level", "-o", "json"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    // Each request is a line of the level debug.
+    let requests = || logged(&log, "admin request answered");
+    assert_eq!((level(&[])["level"].as_str(), requests()), (Some("info"), 0));
+
+    let changed = level(&["debug", "--for", "3s"]);
+    assert_eq!((&changed["level"], &changed["configured"]), (&"debug".into(), &"info".into()));
+    assert!(changed["until"].is_string(), "{changed}");
+    level(&[]);
+    await_that("lines of debug", || requests() >= 1);
+    await_that("the settings to hold again", || level(&[])["level"] == "info");
+    let before = requests();
+    level(&[]);
+    assert_eq!((requests(), level(&[])["until"].clone()), (before, serde_json::Value::Null));
+
+    // By the health listener, without a token.
+    let url = format!("http://{health}");
+    let here = flotilla().args(["log-level", "warn", "--server", &url]).output().unwrap();
+    assert_eq!(stdout(&here), "warn (the settings say info)\n", "{}", stderr(&here));
+    assert_eq!(level(&["--reset"])["level"], "info");
+    let elsewhere = ureq::get(format!("{url}/v1/log-level")).header("host", "rebound.example");
+    assert_eq!(ask(elsewhere).0, 403);
+    for refused in [&["log-level", "info,=="][..], &["log-level", "debug", "--for", "9999h"]] {
+        assert_eq!(run(refused).status.code(), Some(1), "{refused:?}");
+    }
+    assert_eq!(level(&[])["level"], "info");
+
+    configure("info,hyper=debug");
+    server.signal("HUP");
+    await_that("the settings of the file", || level(&[])["configured"] == "info,hyper=debug");
+    configure("info,==");
+    server.signal("HUP");
+    await_that("a line about it", || logged(&log, "log level is as before") == 1);
+    assert_eq!(level(&[])["level"], "info,hyper=debug");
+    assert_eq!(server.terminate().code(), Some(0));
+}
+
+/// Lines of a log with this in them.
+fn logged(log: &Path, text: &str) -> usize {
+    std::fs::read_to_string(log).unwrap().lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_receiver_of_traces_that_is_away_holds_nobody_up() {
+    let wrong = flotilla()
+        .env("FLOTILLA__TELEMETRY__OTLP_ENDPOINT", "localhost:4318")
+        .env("FLOTILLA__TELEMETRY__TRACE_SAMPLE", "1.5")
+        .args(["serve", "--check-config"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    for key in [
+        "telemetry.otlp_endpoint: expected an address",
+        "telemetry.trace_sample: expected a number from 0 to 1",
+    ] {
+        assert!(stderr(&wrong).contains(key), "{}", stderr(&wrong));
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log, nobody) =
+        (folder.path().join("data"), folder.path().join("log"), format!("http://{}", free_address()));
+    let environment =
+        [("FLOTILLA__TELEMETRY__OTLP_ENDPOINT", nobody.as_str()), ("FLOTILLA__SESSION__ENROL", "open")];
+    let server = Server::start_logging(&data, &environment, File::create(&log).unwrap());
+    for _ in 0..3 {
+        let answered = ureq::post(&server.devices)
+            .header("content-type", "application/vnd.syncml.dm+xml")
+            .send(PACKAGE_1)
+            .unwrap();
+        assert_eq!(answered.status(), 200);
+        // Longer than spans wait for more, so that it is tried for each.
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(logged(&log, "traces cannot be sent"), 1, "{}", std::fs::read_to_string(&log).unwrap());
+    assert_eq!(logged(&log, "spans could not be sent before the end"), 1);
 }

@@ -225,10 +225,11 @@ impl Record {
         postcard::to_extend(self, bytes).unwrap_or_default()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    /// The record, and what stands behind it.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), RecordError> {
         match bytes.split_first() {
             None => Err(RecordError::Empty),
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(RecordError::Damaged),
+            Some((&VERSION, rest)) => postcard::take_from_bytes(rest).map_err(RecordError::Damaged),
             Some((&version, _)) => Err(RecordError::Version(version)),
         }
     }

@@ -357,7 +357,17 @@ impl ServerSession {
     ///
     /// [`RecordError`] when they are of a later release, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        Ok(Self { record: Record::decode(bytes)?, step: Step::default() })
+        Self::decode_before(bytes).map(|(session, _)| session)
+    }
+
+    /// The same, and the octets that stand behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`] has them.
+    pub fn decode_before(bytes: &[u8]) -> Result<(Self, &[u8]), RecordError> {
+        let (record, rest) = Record::decode(bytes)?;
+        Ok((Self { record, step: Step::default() }, rest))
     }
 
     /// Whether the message is for this session, by its names and, where the device follows it, by our `RespURI`.

@@ -81,12 +81,36 @@ const SCHEMES: [&str; 3] = ["none", "basic", "md5"];
 const STEP_SECONDS: [f64; 14] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// Upper ends of the buckets: from 50 milliseconds, a session of two messages nearby, to an hour, one that downloads in-band.
+const SESSION_SECONDS: [f64; 14] =
+    [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0];
+
+/// Upper ends of the buckets: from a second, a device that was asked to come, to four weeks, one that comes rarely.
+const JOB_WAIT_SECONDS: [f64; 14] = [
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    3_600.0,
+    10_800.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    604_800.0,
+    2_419_200.0,
+];
+
 /// The metrics of the session front-end.
 #[derive(Clone, Debug)]
 pub struct SessionMetrics {
     messages_in: Vec<Vec<Counter>>,
     messages_out: Vec<Counter>,
     seconds: Histogram,
+    session_seconds: Histogram,
+    job_waited: Histogram,
     auth_failures: Vec<Vec<Counter>>,
     shed: Vec<Counter>,
     downloads: Vec<Counter>,
@@ -156,11 +180,15 @@ impl SessionMetrics {
             metrics.counter("dm_downloads_total", "Downloads by their end.", &[("result", result.label())])
         });
         let counter = |name, help| metrics.counter(name, help, &[]);
+        let session = "Time from a session's first message to its last, seen where it ended.";
+        let waited = "Time from a job's release until a session of its device took it up.";
         let seconds = "Time from a whole request to its answer.";
         Self {
             messages_in,
             messages_out,
             seconds: metrics.histogram("dm_message_duration_seconds", seconds, &[], &STEP_SECONDS),
+            session_seconds: metrics.histogram("dm_session_duration_seconds", session, &[], &SESSION_SECONDS),
+            job_waited: metrics.histogram("dm_job_wait_duration_seconds", waited, &[], &JOB_WAIT_SECONDS),
             auth_failures,
             shed,
             downloads: downloads.collect(),
@@ -188,6 +216,16 @@ impl SessionMetrics {
     /// How long a step took.
     pub fn message_seconds(&self, span: Duration) {
         self.seconds.observe(span);
+    }
+
+    /// How long a session took that has ended.
+    pub fn session_seconds(&self, span: Duration) {
+        self.session_seconds.observe(span);
+    }
+
+    /// How long a job waited that a session has taken up.
+    pub fn job_waited(&self, span: Duration) {
+        self.job_waited.observe(span);
     }
 
     /// A device did not prove itself. `scheme` is `none`, `basic` or `md5`; anything else counts as `none`.

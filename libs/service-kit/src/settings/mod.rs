@@ -31,7 +31,7 @@ pub use sections::{
 };
 pub use snapshot::SnapshotSettings;
 pub use tls::{ListenerTlsSettings, TlsClientAuth, TlsClientIdentity, TlsVersion};
-pub use values::{Count, Octets, PublicUrl, Span};
+pub use values::{Count, Octets, PublicUrl, Ratio, Span};
 
 /// What the environment's keys begin with.
 const ENVIRONMENT_PREFIX: &str = "FLOTILLA__";
@@ -69,7 +69,7 @@ pub struct Settings {
     pub snapshot: SnapshotSettings,
     /// What devices do differently.
     pub dialect: DialectSettings,
-    /// Logs.
+    /// Logs and traces.
     pub telemetry: TelemetrySettings,
     /// The end.
     pub shutdown: ShutdownSettings,
@@ -182,6 +182,15 @@ impl Settings {
         if held < read {
             let problem = format!("expected at least session.message_bytes_max ({read} octets), got {held}");
             wrong("session.bodies_bytes_max", problem);
+        }
+        match (&self.telemetry.otlp_certificate, &self.telemetry.otlp_key) {
+            (Some(_), None) => {
+                wrong("telemetry.otlp_key", "expected a file, as there is a certificate".to_owned());
+            }
+            (None, Some(_)) => {
+                wrong("telemetry.otlp_certificate", "expected a file, as there is a key".to_owned());
+            }
+            _ => {}
         }
         if let Err(error) = crate::telemetry::parse_filter(&self.telemetry.level) {
             wrong("telemetry.level", error);

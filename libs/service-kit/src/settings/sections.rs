@@ -9,7 +9,7 @@ use super::{
     limits::{ForwardedHeader, Network},
     section::sections,
     tls::{TlsClientAuth, TlsClientIdentity, TlsVersion},
-    values::{Count, Octets, PublicUrl, Span},
+    values::{Count, Octets, PublicUrl, Ratio, Span},
 };
 
 const SECOND: u64 = 1_000;
@@ -173,12 +173,31 @@ sections! {
         models: Vec<ModelSettings> = Vec::new(),
     }
 
-    /// Logs.
+    /// Logs and traces.
     TelemetrySettings in "telemetry" {
         /// `error`, `warn`, `info`, `debug` or `trace`, also by module: `info,session_service=debug`.
         level: String = "info".to_owned(),
         /// `human`, `json`, or `auto`: human on a terminal and JSON elsewhere.
         format: LogFormat = LogFormat::Auto,
+        /// Where traces go: a receiver of OTLP by HTTP (protobuf), such as `http://collector:4318`; `/v1/traces` is
+        /// added. Unset: nowhere.
+        otlp_endpoint: Option<PublicUrl> = None,
+        /// A file with lines of `Name: value`, headers for the receiver such as Authorization. Read at the start.
+        otlp_headers_file: Option<PathBuf> = None,
+        /// PEM file of the authorities that the receiver's certificate is checked against. Unset: the system's.
+        otlp_ca: Option<PathBuf> = None,
+        /// PEM file of the client's certificate, where the receiver asks for one.
+        otlp_certificate: Option<PathBuf> = None,
+        /// PEM file of its private key.
+        otlp_key: Option<PathBuf> = None,
+        /// How long the receiver may take over one request.
+        otlp_timeout: Span<100, MINUTE> = Span::of_ms(10 * SECOND),
+        /// Spans that wait to be sent; past it they are dropped and counted.
+        otlp_queue_spans: Count<512, 1_000_000> = Count::of(8_192),
+        /// Which part of sessions is traced, 0 to 1: a session is traced whole or not at all. Releases of campaigns always are.
+        trace_sample: Ratio = Ratio::ONE,
+        /// What traces call this service.
+        service_name: String = "flotilla".to_owned(),
     }
 
     /// The end.

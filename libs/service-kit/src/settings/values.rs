@@ -153,7 +153,41 @@ fn show_span(span: Duration) -> String {
     jiff::SignedDuration::try_from(span).map_or_else(|_| format!("{span:?}"), |span| format!("{span:#}"))
 }
 
-/// The address under which devices reach the session front-end: `http://` or `https://`, a host, perhaps a port
+/// A part of a whole, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// All of it.
+    pub const ONE: Self = Self(1.0);
+
+    /// The part.
+    pub const fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Ratio {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(i64),
+            Part(f64),
+            Text(String),
+        }
+        let (part, shown) = match Written::deserialize(from)? {
+            Written::Whole(whole) => (Some(whole as f64), whole.to_string()),
+            Written::Part(part) => (Some(part), part.to_string()),
+            Written::Text(text) => (text.parse().ok(), text),
+        };
+        part.filter(|part| (0.0..=1.0).contains(part))
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("expected a number from 0 to 1, got {shown}")))
+    }
+}
+
+/// An address that something is reached by, such as that under which devices reach the session front-end: `http://` or `https://`, a host, perhaps a port
 /// and a path prefix; without query, fragment or trailing `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PublicUrl(String);

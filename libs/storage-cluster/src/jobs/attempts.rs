@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use campaign::{CampaignId, Job, JobEvent};
 use dm_protocol::DevId;
 use jiff::Timestamp;
-use storage::{ErrorKind, Release, Revision, StoreError, TenantId, Versioned, records};
+use storage::{
+    ErrorKind, Release, Revision, StoreError, TenantId, Versioned, records,
+    trace::{self, Kind, Span, Traceparent},
+};
 
 use super::{
     ClusterJobs, device_key,
@@ -17,7 +20,7 @@ use crate::{
     job_rows::{AttemptKey, DeviceKey, Expect, HistoryRow, JobRow, Written},
     payload::EventsMessage,
     stored::{Released, State},
-    topics::{Outgoing, Topic},
+    topics::{Outgoing, Topic, tell_messaging},
 };
 
 /// How often a write of unknown outcome is looked for before its caller is told so.
@@ -63,6 +66,20 @@ impl ClusterJobs {
             tracing::debug!(error = &error as &dyn std::error::Error, "mark of a device cannot be set");
         }
         Ok(open.into_iter().map(|(_, job)| job).collect())
+    }
+
+    /// The trace that an attempt was released in.
+    pub(super) async fn cause_of(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        key: AttemptKey,
+    ) -> Result<Option<Traceparent>, StoreError> {
+        const OPERATION: &str = "load cause of job";
+        let rows = self.0.ports.rows.read(&device_key(tenant, device)).await?;
+        let stored = rows.iter().find(|row| row.key == key).and_then(|row| row.released.as_deref());
+        let Some(stored) = stored else { return Ok(None) };
+        Ok(Released::decode(OPERATION, stored)?.1)
     }
 
     pub(super) async fn update_job(
@@ -163,13 +180,22 @@ impl ClusterJobs {
             copy,
             events: events.to_vec(),
         };
-        let message = Outgoing {
-            key: device.device.as_str().as_bytes().to_vec(),
-            partition: Some(self.0.owned.partition(key.campaign)),
-            payload: message.encode(),
-            traceparent: storage::trace::current().map(|trace| trace.to_string()),
+        let mut span = Span::child("send dm.events", Kind::Producer);
+        tell_messaging(&mut span, "send", "dm.events", 1);
+        let publish = async {
+            let message = Outgoing {
+                key: device.device.as_str().as_bytes().to_vec(),
+                partition: Some(self.0.owned.partition(key.campaign)),
+                payload: message.encode(),
+                traceparent: trace::current().map(|trace| trace.to_string()),
+            };
+            self.0.ports.topics.publish(Topic::Events, vec![message]).await
         };
-        self.0.ports.topics.publish(Topic::Events, vec![message]).await
+        let published = span.run(publish).await;
+        if let Err(error) = &published {
+            span.fail(error);
+        }
+        published
     }
 
     /// Without the note the events are published again some day, and left out by the ledger: nobody waits for it.
@@ -262,7 +288,8 @@ impl ClusterJobs {
         if key.attempt > 1 {
             self.supersede(&device, key).await?;
         }
-        let released = records::encode(&Released { job: release.job.clone(), at: release.event.at });
+        let released = Released { job: release.job.clone(), at: release.event.at };
+        let released = released.encode(trace::current());
         let history = history::of_release(key, &release.event);
         self.0.ports.rows.release(&device, key, &released, &history).await
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use campaign::{CampaignId, Job, JobEvent};
 use dm_protocol::DevId;
-use storage::{Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned};
+use storage::{Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned, trace::Traceparent};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -19,7 +19,7 @@ pub use self::{
 };
 use crate::{
     history,
-    job_rows::DeviceKey,
+    job_rows::{AttemptKey, DeviceKey},
     ledger::{Guard, Handle, Ledgers, Shared},
     ledger_blocks::LedgerKey,
     ports::Ports,
@@ -113,6 +113,16 @@ impl JobStore for ClusterJobs {
 
     async fn pending(&self, tenant: &TenantId, device: &DevId) -> Result<Vec<Versioned<Job>>, StoreError> {
         self.pending_jobs(tenant, device).await
+    }
+
+    async fn cause(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        attempt: u16,
+    ) -> Result<Option<Traceparent>, StoreError> {
+        self.cause_of(tenant, device, AttemptKey { campaign, attempt }).await
     }
 
     async fn update(

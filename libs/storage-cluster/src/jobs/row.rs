@@ -21,8 +21,9 @@ pub(super) enum Found {
 
 impl Found {
     pub(super) fn of(operation: &'static str, row: &JobRow) -> Result<Self, StoreError> {
-        let released: Option<Released> =
-            row.released.as_deref().map(|stored| records::decode(operation, stored)).transpose()?;
+        let released =
+            row.released.as_deref().map(|stored| Released::decode(operation, stored)).transpose()?;
+        let released = released.map(|(released, _)| released);
         let Some(written) = &row.written else {
             return Ok(released.map_or(Self::Unreleased, |Released { job, at }| {
                 Self::Open(Versioned { value: job, revision: revision(row.key, 0) }, at)

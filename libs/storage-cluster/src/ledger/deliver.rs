@@ -2,7 +2,10 @@
 //! the histories of their devices. The ledger is the outbox, so what is late or interrupted is carried by the next writer.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use storage::{StoreError, trace::Traceparent};
+use storage::{
+    StoreError,
+    trace::{self, Kind, Span, Traceparent},
+};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     payload::JobMessage,
     ports::Ports,
     stored::{self, Entry, Source},
-    topics::{Outgoing, Topic},
+    topics::{Outgoing, Topic, tell_messaging},
 };
 
 const OPERATION: &str = "deliver jobs";
@@ -63,19 +66,33 @@ impl Deliverer {
     }
 
     async fn deliver(&self, Task { number, trace }: Task) -> Result<(), StoreError> {
-        let trace = trace.map(|trace| trace.to_string());
+        trace::within(trace, self.deliver_block(number)).await
+    }
+
+    async fn deliver_block(&self, number: u64) -> Result<(), StoreError> {
         let blocks = self.ports.blocks.read(&self.key, number, 1, Part::Body).await?;
         let Some(Block { body, head, .. }) = blocks.first() else {
             return Err(StoreError::unavailable(OPERATION, format!("block {number} is not to be read now")));
         };
         let entries = stored::decode_body(OPERATION, body)?;
         self.write_history(&entries, head.first).await?;
-        let jobs: Vec<Outgoing> =
-            entries.iter().filter_map(|entry| self.message(entry, trace.as_deref())).collect();
-        if !jobs.is_empty() {
-            self.ports.topics.publish(Topic::Jobs, jobs).await?;
+        let jobs = entries.iter().filter(|entry| matches!(entry.source, Source::Released { .. })).count();
+        if jobs > 0 {
+            let mut span = Span::child("send dm.jobs", Kind::Producer);
+            tell_messaging(&mut span, "send", "dm.jobs", jobs);
+            let sent = span.run(self.publish(&entries)).await;
+            if let Err(error) = &sent {
+                span.fail(error);
+            }
+            sent?;
         }
         self.ports.blocks.note_delivered(&self.key, number + 1).await
+    }
+
+    async fn publish(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let trace = trace::current().map(|trace| trace.to_string());
+        let jobs = entries.iter().filter_map(|entry| self.message(entry, trace.as_deref())).collect();
+        self.ports.topics.publish(Topic::Jobs, jobs).await
     }
 
     fn message(&self, entry: &Entry, trace: Option<&str>) -> Option<Outgoing> {

@@ -58,9 +58,18 @@ fn check<T: PartialEq + std::fmt::Debug>(
 #[test]
 fn stored_forms_are_as_they_were() {
     let released = Released { job: job(), at: at() };
-    check("released-v1.bin", &released, &records::encode(&released), |octets| {
-        records::decode("read", octets)
-    });
+    let read = |octets: &[u8]| Released::decode("read", octets).map(|(released, _)| released);
+    check("released-v1.bin", &released, &released.encode(None), read);
+    // What stands behind it is nothing to an earlier release.
+    let cause = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/stored/released-v1-caused.bin");
+    let caused = golden::sample(path, &released.encode(cause));
+    assert_eq!(caused, released.encode(cause));
+    assert_eq!(Released::decode("read", &caused).unwrap(), (released.clone(), cause));
+    assert_eq!(records::decode::<Released>("read", &caused).unwrap(), released);
+    assert!(Released::decode("read", &caused[..caused.len() - 1]).is_err());
+    let unkept = cause.map(|cause| storage::trace::Traceparent { is_sampled: false, ..cause });
+    assert_eq!(released.encode(unkept), released.encode(None), "nobody could follow it");
     for (name, state) in [
         ("state-open-v1.bin", State::Open(job())),
         ("state-ended-v1.bin", State::Ended),

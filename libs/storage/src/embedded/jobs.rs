@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Epoch, JobStore, Release, Revision, StoreError, TenantId, Versioned,
     records::{self, Number, instant},
+    trace::{self, Traceparent},
 };
 
 /// How long one wait for events lasts at most.
@@ -242,6 +243,10 @@ impl JobStore for Embedded {
             self.blocking(OPERATION, release).await?
         };
         batch.hold(guards);
+        // Before anybody can see the jobs.
+        if let Some(trace) = trace::current().filter(|trace| trace.is_sampled) {
+            self.0.causes.note(releases, trace);
+        }
         self.0.committer.commit(OPERATION, batch).await?;
         Ok(new)
     }
@@ -250,6 +255,18 @@ impl JobStore for Embedded {
         const OPERATION: &str = "load pending jobs";
         let key = keys::device(OPERATION, tenant, device)?;
         Ok(self.0.jobs(OPERATION, &key)?.into_iter().map(Versioned::from).collect())
+    }
+
+    async fn cause(
+        &self,
+        tenant: &TenantId,
+        device: &DevId,
+        campaign: CampaignId,
+        attempt: u16,
+    ) -> Result<Option<Traceparent>, StoreError> {
+        let jobs = self.pending(tenant, device).await?;
+        let job = jobs.iter().find(|job| (job.value.campaign, job.value.attempt) == (campaign, attempt));
+        Ok(job.and_then(|job| self.0.causes.of(&job.value)))
     }
 
     async fn update(

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod campaigns;
+mod causes;
 mod claims;
 mod collect;
 mod commit;
@@ -62,6 +63,7 @@ struct Inner {
     committer: Committer,
     engine: Arc<Engine>,
     ledgers: Arc<Ledgers>,
+    causes: causes::Causes,
     claims: Claims,
     sessions: Sessions,
     keys: KeyRing,

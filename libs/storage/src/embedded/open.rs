@@ -111,6 +111,7 @@ impl Embedded {
             pages: PageCache::new(options.page_cache_bytes),
             gate: super::collect::Gate::default(),
             device_locks: Stripes::new(4096),
+            causes: Default::default(),
             claims: Claims::default(),
             job_locks: Stripes::new(4096),
             snapshot_locks: Stripes::new(4096),

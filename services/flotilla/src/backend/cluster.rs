@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use campaign_service::CampaignMetrics;
 use futures_util::future::BoxFuture;
 use service_kit::{
     Health, Settings, Shutdown,
@@ -160,7 +161,9 @@ fn compose(
         ownership = jobs.ownership();
         let shutdown = opening.shutdown.clone();
         let events = EventsWorker::new(jobs.clone(), Box::new(kafka.consumer(Topic::Events, EVENTS_GROUP)?));
-        let carrier = JobsWorker::new(jobs.clone(), Box::new(kafka.consumer(Topic::Jobs, JOBS_GROUP)?));
+        let metrics = CampaignMetrics::new(opening.metrics);
+        let carrier = JobsWorker::new(jobs.clone(), Box::new(kafka.consumer(Topic::Jobs, JOBS_GROUP)?))
+            .telling(move |released| metrics.dispatched(released));
         beside.push(("the taker of events", until(shutdown.clone(), move |stop| events.run(stop))));
         beside.push(("the carrier of jobs", until(shutdown, move |stop| carrier.run(stop))));
     }

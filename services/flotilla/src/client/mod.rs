@@ -120,6 +120,11 @@ impl Client {
         self.read(request.send(&body[..]))
     }
 
+    /// Deletes, and reads what is answered.
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.read(self.authorised(self.agent.delete(self.url(path))).call())
+    }
+
     /// Gets up to `max` rows of a paged list (0: all), giving each to `take`; says whether there are more.
     pub(crate) fn get_pages<T: DeserializeOwned>(
         &self,

@@ -11,6 +11,7 @@ use service_kit::{
     metrics::{
         CallMetrics, CallStore, Family, Kind, ListenerMetrics, SessionMetrics, show_filesystem, show_process,
     },
+    telemetry::otlp,
     tls,
 };
 
@@ -68,6 +69,7 @@ fn chapters() -> Vec<Chapter> {
                 tls::describe(metrics, listener);
             }
         }),
+        chapter("Traces", "where `telemetry.otlp_endpoint` is set", &otlp::describe),
         chapter("Sessions and downloads", "by the role `session`", &|metrics| {
             SessionMetrics::new(metrics);
         }),

@@ -10,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod faults;
 pub(crate) mod fleet;
 pub(crate) mod health;
+pub(crate) mod log_level;
 pub(crate) mod metrics;
 pub(crate) mod ordeal;
 pub(crate) mod schema;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Campaign(args) => campaign::run(args),
         Command::Schema(args) => schema::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
+        Command::LogLevel(args) => log_level::run(&args),
         Command::Secrets(args) => secrets::run(&args),
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),

@@ -4,6 +4,7 @@ use std::{
     future::pending,
     io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,11 +17,14 @@ use service_kit::{
     Health, Metrics, Settings, Shutdown, Supervisor, health,
     metrics::{show_filesystem, show_process},
     settings::{AdminSettings, Role, StorageBackend},
-    telemetry,
+    telemetry::{self, otlp},
     tls::{self, ListenerTls},
 };
 use storage::TenantId;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,7 +36,7 @@ use crate::{
 /// Where a process without the role `admin` answers probes, where the settings say nothing.
 pub(crate) const HEALTH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// The data directory; made when it is not there [default: flotilla-data]
     #[arg(long, env = "FLOTILLA_DATA", value_name = "DIR")]
@@ -72,7 +76,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(serve(settings, shutdown))?;
+    runtime.block_on(serve(settings, args, shutdown))?;
     Ok(Exit::Ok)
 }
 
@@ -102,47 +106,108 @@ fn end_with_stdin(shutdown: Shutdown) {
     });
 }
 
-async fn serve(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn serve(settings: Settings, args: &ServeArgs, shutdown: Shutdown) -> anyhow::Result<()> {
     let signals = tokio::spawn({
         let (shutdown, deadline) = (shutdown.clone(), settings.shutdown.deadline.value());
         async move { shutdown.run(deadline).await }
     });
-    let served = serve_roles(&settings, &shutdown).await;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let work = async {
+        let exporting = Exporting::begin(&settings, &metrics)?;
+        let served = serve_roles(&settings, &metrics, &shutdown).await;
+        exporting.end().await;
+        served
+    };
+    let reread = || match load(args) {
+        Ok(settings) => Ok(settings.telemetry.level),
+        Err(failure) => Err(failure.to_string()),
+    };
+    let served = tokio::select! {
+        served = work => served,
+        Err(error) = telemetry::follow_hang_ups(reread) => Err(error).context("the signal handler failed"),
+    };
     shutdown.cut();
     signals.await.context("the signal handler failed")??;
     tracing::info!("ended");
     served
 }
 
-async fn serve_roles(settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let roles = settings.process.all();
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    show_process(&metrics);
-    if settings.storage.backend == StorageBackend::Embedded {
-        show_filesystem(&metrics, settings.storage.data.clone());
+/// Traces on their way out; what is left of them leaves last.
+struct Exporting {
+    end: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Exporting {
+    fn begin(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Self> {
+        let end = CancellationToken::new();
+        let exporter =
+            otlp::open(&settings.telemetry, env!("CARGO_PKG_VERSION"), &role_names(settings), metrics)?;
+        let task = exporter.map(|exporter| tokio::spawn(exporter.run(end.clone().cancelled_owned())));
+        Ok(Self { end, task })
     }
-    let health = Health::new(shutdown.clone()).shown_in(&metrics);
+
+    async fn end(self) {
+        self.end.cancel();
+        if let Some(task) = self.task
+            && task.await.is_err()
+        {
+            tracing::error!("the exporter of traces failed");
+        }
+    }
+}
+
+fn role_names(settings: &Settings) -> String {
+    let named: Vec<_> = settings.process.all().iter().map(|role| role.name()).collect();
+    named.join(",")
+}
+
+async fn serve_roles(settings: &Settings, metrics: &Metrics, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let roles = settings.process.all();
+    show_process(metrics);
+    if settings.storage.backend == StorageBackend::Embedded {
+        show_filesystem(metrics, settings.storage.data.clone());
+    }
+    let health = Health::new(shutdown.clone()).shown_in(metrics);
     let listeners = Listeners::bind(settings, &roles).await?;
-    let opening = Opening { settings, roles: &roles, health: &health, metrics: &metrics, shutdown };
+    let opening = Opening { settings, roles: &roles, health: &health, metrics, shutdown };
     let opened = tokio::select! {
         opened = Backend::open(&opening) => opened?,
-        () = listeners.answer_probes(&health, &metrics) => None,
+        () = listeners.answer_probes(&health, metrics) => None,
     };
     // The end was asked for while a server was waited for.
     let Some(mut backend) = opened else { return Ok(()) };
     let ended = std::mem::replace(&mut backend.ended, Box::pin(std::future::ready(())));
-    let tasks = start(opening, backend, listeners).await?;
+    let Listeners { admin, admin_tls, health: health_listener } = listeners;
+    let admin_in_drain = admin.as_ref().map(another_handle).transpose()?;
+    let tasks = start(opening, backend, admin, admin_tls.clone()).await?;
+    if let Some(listener) = &health_listener {
+        announce(&format!("health listener  http://{}/health/readyz", listener.local_addr()?))?;
+    }
     shutdown.set_ready();
-    let named: Vec<_> = roles.iter().map(|role| role.name()).collect();
-    tracing::info!(roles = named.join(","), "serving");
+    tracing::info!(roles = role_names(settings), "serving");
     let reporting = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { Supervisor::from_environment().report(&shutdown).await }
     });
-    let outcome = end_of(tasks, shutdown).await;
-    ended.await;
-    reporting.abort();
-    outcome
+    let work = async {
+        let outcome = end_of(tasks, shutdown).await;
+        ended.await;
+        reporting.abort();
+        outcome
+    };
+    // Until the last request is done, whoever asks hears that this process drains, and gets its metrics.
+    let answer_on_admin = async {
+        shutdown.draining().await;
+        answer_probes(admin_in_drain.as_ref(), admin_tls.as_ref(), &health, None).await;
+    };
+    let answer = async {
+        tokio::join!(answer_probes(health_listener.as_ref(), None, &health, Some(metrics)), answer_on_admin);
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        () = answer => Ok(()),
+    }
 }
 
 /// The listeners that answer probes. They listen before the stores are there.
@@ -173,23 +238,41 @@ impl Listeners {
 
     /// Answers probes while the stores are opened. Never completes.
     async fn answer_probes(&self, health: &Health, metrics: &Metrics) {
-        let answer = async |listener: Option<&TcpListener>, tls, metrics| match listener {
-            Some(listener) => health::serve(listener, tls, health, metrics, pending::<()>()).await,
-            None => pending().await,
-        };
         // Metrics of the admin listener are behind its token.
-        tokio::join!(
-            answer(self.admin.as_ref(), self.admin_tls.as_ref(), None),
-            answer(self.health.as_ref(), None, Some(metrics))
-        );
+        let admin = answer_probes(self.admin.as_ref(), self.admin_tls.as_ref(), health, None);
+        tokio::join!(admin, answer_probes(self.health.as_ref(), None, health, Some(metrics)));
     }
+}
+
+/// Never completes.
+async fn answer_probes(
+    listener: Option<&TcpListener>,
+    tls: Option<&Arc<ListenerTls>>,
+    health: &Health,
+    metrics: Option<&Metrics>,
+) {
+    match listener {
+        Some(listener) => health::serve(listener, tls, health, metrics, pending::<()>()).await,
+        None => pending().await,
+    }
+}
+
+/// Another handle on the same socket: the API's server gives its own up when the drain begins.
+fn another_handle(listener: &TcpListener) -> anyhow::Result<TcpListener> {
+    let handle = || {
+        let socket = std::net::TcpListener::from(listener.as_fd().try_clone_to_owned()?);
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    };
+    handle().context("could not keep the admin listener for the drain")
 }
 
 /// Starts the roles and what runs beside them, and says where they listen.
 async fn start(
     opening: Opening<'_>,
     backend: Backend,
-    listeners: Listeners,
+    admin_listener: Option<TcpListener>,
+    admin_tls: Option<Arc<ListenerTls>>,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let Opening { settings, roles, health, metrics, shutdown } = opening;
     let Backend { stores, keys, ownership, collector, beside, .. } = backend;
@@ -235,10 +318,10 @@ async fn start(
             run.context("triggers could not be sent")
         });
     }
-    if let Some(listener) = listeners.admin {
+    if let Some(listener) = admin_listener {
         // Whoever waits for the address wants the token next.
         let token = token(&settings.admin, &settings.storage.data)?;
-        let tls = listeners.admin_tls;
+        let tls = admin_tls;
         if let Some(tls) = &tls {
             tls.show(metrics, "admin");
         }
@@ -260,14 +343,6 @@ async fn start(
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             admin_service::run(&settings, &limits, services, token, listener, tls, shutdown).await;
-            Ok(())
-        });
-    }
-    if let Some(listener) = listeners.health {
-        announce(&format!("health listener  http://{}/health/readyz", listener.local_addr()?))?;
-        let (health, metrics, shutdown) = (health.clone(), metrics.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            health::serve(&listener, None, &health, Some(&metrics), shutdown.draining()).await;
             Ok(())
         });
     }

@@ -67,10 +67,20 @@ impl Server {
     }
 
     /// Asks for the end by SIGTERM and waits for it.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.await_end()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill is there");
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(id).status().expect("kill is there");
         assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn await_end(mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

@@ -9,9 +9,9 @@ mod planning;
 mod record;
 mod settings;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use campaign::View;
+use campaign::{Phase, View};
 use dm_protocol::{
     Account, ClientAuth, DevId, Nonces,
     server::{Event, Guess, Handled, Input, OpenError, ServerSession},
@@ -25,7 +25,7 @@ use service_kit::{
 use storage::{
     Device, ErrorKind, Inventory, Revision, SessionKey, StoreError, TenantId, Versioned,
     limits::{Claim, LimitKey, Limiter, Logins, Rate, Refused, Scope, Standing, Whose},
-    trace::{self, Traceparent},
+    trace::{self, Kind, Late, Span, Traceparent},
 };
 use syncml::{Encoding, Message, StatusCode};
 
@@ -33,7 +33,7 @@ use self::{
     campaigns::Campaigns,
     effects::Effects,
     planning::{Dialects, Work},
-    record::Plan,
+    record::{HeldJob, Opened, Plan},
 };
 use crate::{Stores, limits};
 
@@ -147,10 +147,13 @@ struct Decided {
     key: SessionKey,
     expected: Option<Revision>,
     session: ServerSession,
+    opened: Opened,
     plan: Option<Plan>,
     device: Option<(Revision, Effects)>,
     reply: Vec<u8>,
     is_new: bool,
+    now: Timestamp,
+    msg_id: u32,
     /// A wrong credential came from there; `None` is for a device that there is not.
     guessed: Option<(Option<Guess>, ClientAddress)>,
 }
@@ -261,7 +264,7 @@ impl Engine {
         let may_begin = hdr.msg_id == 1 || hdr.cred.is_some();
         let may_have_work = async {
             if may_begin && !plan_anew {
-                self.stores.jobs.may_have(&self.tenant, &key.device).await
+                called("look for work", self.stores.jobs.may_have(&self.tenant, &key.device)).await
             } else {
                 Ok(true)
             }
@@ -276,8 +279,8 @@ impl Engine {
             }
         };
         let (stored, device, may_have_work, standing) = tokio::try_join!(
-            self.stores.sessions.load(&key),
-            self.stores.devices.load(&self.tenant, &key.device),
+            called("load session", self.stores.sessions.load(&key)),
+            called("load device", self.stores.devices.load(&self.tenant, &key.device)),
             may_have_work,
             standing,
         )?;
@@ -295,9 +298,9 @@ impl Engine {
                 )
                 .ok()
         });
-        let (mut session, mut plan) = match restored {
+        let (mut session, opened, mut plan) = match restored {
             Some(parts) => parts,
-            None => (ServerSession::open(received.message, received.encoding)?, None),
+            None => (ServerSession::open(received.message, received.encoding)?, None, None),
         };
 
         let mut entropy = [0; 32];
@@ -327,6 +330,13 @@ impl Engine {
                 entropy,
             },
         );
+        let is_new = expected.is_none() || handled == Handled::Restarted;
+        // Of a session that an earlier release began, this message is the beginning that is known.
+        let opened = opened.filter(|_| !is_new).unwrap_or_else(|| Opened::begin(received.now));
+        let late = trace::late();
+        if let Some(late) = &late {
+            late.belongs_to(opened.trace());
+        }
         if handled == Handled::Repeated {
             let mut body = Vec::with_capacity(REPLY_OCTETS_USUAL);
             session.write_reply(&self.machine, &mut body);
@@ -338,8 +348,8 @@ impl Engine {
         if handled == Handled::Restarted {
             plan = None;
         }
-        let is_new = expected.is_none() || handled == Handled::Restarted;
 
+        let (now, msg_id) = (received.now, hdr.msg_id);
         let Some(Versioned { value: device, revision }) = device else {
             self.metrics.auth_failure(scheme_of(received.message), AuthReason::Unknown);
             let mut reply = Vec::with_capacity(REPLY_OCTETS_USUAL);
@@ -348,8 +358,9 @@ impl Engine {
             while session.poll_event().is_some() {}
             // Guessing at names is guessing too.
             let guessed = has_cred.then_some((None, received.client));
+            let (plan, device) = (None, None);
             let decided =
-                Decided { key, expected, session, plan: None, device: None, reply, is_new, guessed };
+                Decided { key, expected, session, opened, plan, device, reply, is_new, now, msg_id, guessed };
             return self.write(decided).await;
         };
 
@@ -360,6 +371,7 @@ impl Engine {
             may_have_work,
             work: None,
             plan,
+            late,
         };
         if !step.resume(plan_anew).await? {
             return Ok(Round::JobMoved);
@@ -385,7 +397,9 @@ impl Engine {
         let guess = session.wrong_guess().filter(|_| !standing.is_locked);
         let guessed = guess.map(|guess| (Some(guess), received.client));
         let device = Some((revision, effects));
-        self.write(Decided { key, expected, session, plan, device, reply, is_new, guessed }).await
+        let decided =
+            Decided { key, expected, session, opened, plan, device, reply, is_new, now, msg_id, guessed };
+        self.write(decided).await
     }
 
     /// A device that has proved itself begins a session. Nobody else can use up what it may begin.
@@ -437,13 +451,17 @@ impl Engine {
         // must not cause that, so these writes do not depend on its connection.
         let engine = Arc::clone(self);
         // From here on it goes through other processes; the trace tells which of their doings were about this message.
+        let session = trace::late().filter(|late| late.parent().is_some());
         let trace = trace::current().or_else(Traceparent::draw);
         if let Some(trace) = trace {
             tracing::debug!(device_id = %decided.key.device, session_id = %decided.key.session, %trace, "job moves");
         }
-        tokio::spawn(trace::within(trace, async move { engine.write_all(&mut decided).await }))
-            .await
-            .map_err(|_| StepError::CutOff)?
+        let write = async move { engine.write_all(&mut decided).await };
+        let writing = match session {
+            Some(late) => tokio::spawn(async move { late.run(write).await }),
+            None => tokio::spawn(trace::within(trace, write)),
+        };
+        writing.await.map_err(|_| StepError::CutOff)?
     }
 
     async fn write_all(&self, decided: &mut Decided) -> Result<Round, StepError> {
@@ -477,12 +495,12 @@ impl Engine {
 
     /// Writes the session's record; false when another wrote first.
     async fn put_session(&self, decided: &Decided) -> Result<bool, StepError> {
-        let Decided { key, expected, session, plan, .. } = decided;
-        let record =
-            record::encode(session, plan.as_ref()).map_err(|error| StepError::Record(Box::new(error)))?;
+        let Decided { key, expected, session, opened, plan, .. } = decided;
+        let record = record::encode(session, opened, plan.as_ref())
+            .map_err(|error| StepError::Record(Box::new(error)))?;
         let is_short = session.is_over() || plan.is_none();
         let keep = if is_short { self.session_keep.min(SHORT_KEEP) } else { self.session_keep };
-        Ok(won(self.stores.sessions.put(key, *expected, &record, keep).await)?)
+        Ok(won(called("put session", self.stores.sessions.put(key, *expected, &record, keep)).await)?)
     }
 
     /// All is written: the answer may leave.
@@ -492,6 +510,17 @@ impl Engine {
         }
         if decided.session.is_over() {
             self.metrics.sessions_ended.increment();
+            let begun = decided.opened.begun();
+            // Front-ends' clocks differ a little.
+            let span = Duration::try_from(decided.now.duration_since(begun)).unwrap_or_default();
+            self.metrics.session_seconds(span);
+            if let Some(late) = trace::late() {
+                let facts = vec![
+                    ("dm.session.messages", decided.msg_id.into()),
+                    ("dm.session.authenticated", decided.plan.is_some().into()),
+                ];
+                late.ends_session("session", begun.into(), facts);
+            }
         }
         let result = if decided.plan.is_some() { MessageResult::Ok } else { MessageResult::Unauthenticated };
         Round::Answered(Stepped { body: std::mem::take(&mut decided.reply), result })
@@ -499,7 +528,7 @@ impl Engine {
 
     async fn put_device(&self, revision: Revision, effects: &Effects) -> Result<(), StoreError> {
         if effects.has_device() {
-            self.stores.devices.put(&self.tenant, revision, &effects.device).await?;
+            called("put device", self.stores.devices.put(&self.tenant, revision, &effects.device)).await?;
         }
         Ok(())
     }
@@ -507,7 +536,8 @@ impl Engine {
     async fn apply_delta(&self, effects: &Effects) -> Result<(), StoreError> {
         if !effects.delta.is_empty() {
             let Effects { device, delta, .. } = effects;
-            self.stores.snapshots.apply(&self.tenant, &device.id, effects.now, delta).await?;
+            let apply = self.stores.snapshots.apply(&self.tenant, &device.id, effects.now, delta);
+            called("apply tree", apply).await?;
         }
         Ok(())
     }
@@ -520,11 +550,9 @@ impl Engine {
         }
         let job = (!effects.job_ended).then_some(&held.job);
         let (campaign, events) = (held.job.campaign, &effects.events);
-        let written = self
-            .stores
-            .jobs
-            .update(&self.tenant, &effects.device.id, campaign, held.revision, job, events)
-            .await?;
+        let jobs = &self.stores.jobs;
+        let update = jobs.update(&self.tenant, &effects.device.id, campaign, held.revision, job, events);
+        let written = called("update job", update).await?;
         match written {
             Some(revision) => held.revision = revision,
             None => {
@@ -535,6 +563,25 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A call to a store, as a part of the message's trace.
+async fn called<T>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    if !trace::is_on() {
+        return work.await;
+    }
+    let mut span = Span::child(name, Kind::Client);
+    let result = span.run(work).await;
+    match &result {
+        // Somebody was faster, which is no failure.
+        Err(error) if error.kind == ErrorKind::Conflict => span.set("dm.conflict", || true),
+        Err(error) => span.fail(error),
+        Ok(_) => {}
+    }
+    result
 }
 
 /// A conflict is a lost race; any other failure is one.
@@ -566,6 +613,8 @@ struct Step<'e> {
     may_have_work: bool,
     work: Option<Work>,
     plan: Option<Plan>,
+    /// The message, where traces are kept.
+    late: Option<Late>,
 }
 
 impl Step<'_> {
@@ -585,7 +634,8 @@ impl Step<'_> {
     /// Plans a session whose device has proved itself, now or earlier.
     async fn begin(&mut self) -> Result<(), StoreError> {
         if self.may_have_work {
-            self.work = self.engine.next_work(&self.effects.device).await?;
+            self.work = called("load jobs", self.engine.next_work(&self.effects.device)).await?;
+            self.take_up().await;
         }
         let mut plan = self.engine.plan(&self.effects.device, self.now, self.work.as_ref());
         plan.agenda.handle_event(&Event::Authenticated);
@@ -598,6 +648,27 @@ impl Step<'_> {
             self.effects.moved(transition, held);
         }
         Ok(())
+    }
+
+    /// Says how long the job has waited, and which trace it comes from.
+    async fn take_up(&self) {
+        let Some(Work { held: HeldJob { job, .. }, .. }) = &self.work else { return };
+        if job.phase == Phase::Waiting {
+            let waited = Duration::try_from(self.now.duration_since(job.since)).unwrap_or_default();
+            self.engine.metrics.job_waited(waited);
+        }
+        let Some(late) = self.late.as_ref().filter(|late| late.parent().is_some()) else { return };
+        late.set("dm.campaign.id", job.campaign.to_string());
+        late.set("dm.job.attempt", job.attempt);
+        late.set("dm.device.ordinal", job.ordinal);
+        let jobs = &self.engine.stores.jobs;
+        let cause = jobs.cause(&self.engine.tenant, &self.effects.device.id, job.campaign, job.attempt);
+        match called("load cause of job", cause).await {
+            Ok(Some(cause)) => late.link(cause),
+            Ok(None) => {}
+            // The visit goes on without it.
+            Err(error) => late.set("dm.job.cause", error.to_string()),
+        }
     }
 
     /// Carries events to the plan and commands to the session until neither has any left.

@@ -3,8 +3,12 @@
 use campaign::Job;
 use dm_objects::agenda::{Agenda, AgendaError};
 use dm_protocol::server::{RecordError, ServerSession};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use storage::Revision;
+use storage::{
+    Revision,
+    trace::{self, Traceparent},
+};
 
 /// First octet of a record.
 const VERSION: u8 = 1;
@@ -14,6 +18,42 @@ const VERSION: u8 = 1;
 pub(crate) struct HeldJob {
     pub(crate) job: Job,
     pub(crate) revision: Revision,
+}
+
+/// How a session began. It stands behind the session within its part of the record, where a release that knows
+/// nothing of it passes over it: front-ends of both releases go on with each other's sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    /// Milliseconds since 1970.
+    begun_ms: i64,
+    /// The root of its trace; `None`: nobody keeps one.
+    trace: Option<Traceparent>,
+}
+
+/// First octet of an [`Opened`].
+const OPENED: u8 = 1;
+
+impl Opened {
+    /// A session that begins. Whether it is traced is decided here, for all of its messages.
+    pub(crate) fn begin(now: Timestamp) -> Self {
+        Self { begun_ms: now.as_millisecond(), trace: trace::begin() }
+    }
+
+    pub(crate) fn begun(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.begun_ms).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    pub(crate) fn trace(&self) -> Option<Traceparent> {
+        self.trace
+    }
+
+    /// `None` behind a session that an earlier release wrote, and of what a later one may add.
+    fn decode(bytes: &[u8]) -> Result<Option<Self>, postcard::Error> {
+        match bytes.split_first() {
+            Some((&OPENED, rest)) => postcard::from_bytes(rest).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What a session is for; there is none before the device has proved itself.
@@ -34,24 +74,35 @@ pub(crate) enum BadRecord {
     Session(#[from] RecordError),
     #[error("agenda in the record cannot be read")]
     Agenda(#[from] AgendaError),
-    #[error("job in the record cannot be read")]
-    Job(#[from] postcard::Error),
+    #[error("job or beginning in the record cannot be read")]
+    Postcard(#[from] postcard::Error),
 }
 
-/// Version; session and agenda, each behind its length in four octets, the least significant first; the job. What
+/// Version; session (with how it began) and agenda, each behind its length in four octets, the least significant first; the job. What
 /// is absent at the end is left out.
-pub(crate) fn encode(session: &ServerSession, plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
-    encode_parts(|bytes| session.encode_behind(bytes), session.kept_reply().len() + 512, plan)
+pub(crate) fn encode(
+    session: &ServerSession,
+    opened: &Opened,
+    plan: Option<&Plan>,
+) -> Result<Vec<u8>, BadRecord> {
+    let octets_expected = session.kept_reply().len() + 512;
+    encode_parts(|bytes| session.encode_behind(bytes), Some(opened), octets_expected, plan)
 }
 
 fn encode_parts(
     session: impl FnOnce(Vec<u8>) -> Vec<u8>,
+    opened: Option<&Opened>,
     octets_expected: usize,
     plan: Option<&Plan>,
 ) -> Result<Vec<u8>, BadRecord> {
     let mut bytes = Vec::with_capacity(octets_expected);
     bytes.push(VERSION);
-    bytes = append(bytes, |bytes| Ok(session(bytes)))?;
+    bytes = append(bytes, |bytes| {
+        let mut bytes = session(bytes);
+        let Some(opened) = opened else { return Ok(bytes) };
+        bytes.push(OPENED);
+        Ok(postcard::to_extend(opened, bytes)?)
+    })?;
     if let Some(plan) = plan {
         bytes = append(bytes, |bytes| Ok(plan.agenda.encode_behind(bytes)?))?;
         if let Some(job) = &plan.job {
@@ -61,9 +112,10 @@ fn encode_parts(
     Ok(bytes)
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<(ServerSession, Option<Plan>), BadRecord> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(ServerSession, Option<Opened>, Option<Plan>), BadRecord> {
     let (session, plan) = split(bytes)?;
-    Ok((ServerSession::decode(session)?, plan))
+    let (session, opened) = ServerSession::decode_before(session)?;
+    Ok((session, Opened::decode(opened)?, plan))
 }
 
 fn split(bytes: &[u8]) -> Result<(&[u8], Option<Plan>), BadRecord> {
@@ -132,7 +184,7 @@ mod tests {
     }
 
     fn encode_sample(plan: Option<&Plan>) -> Result<Vec<u8>, BadRecord> {
-        encode_parts(|bytes| [&bytes[..], b"session"].concat(), 0, plan)
+        encode_parts(|bytes| [&bytes[..], b"session"].concat(), None, 0, plan)
     }
 
     #[test]
@@ -151,6 +203,22 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session-record-1.bin");
         let bytes = storage::laws::golden::sample(path, &encode_sample(Some(&sample())).unwrap());
         assert_eq!(split(&bytes).unwrap(), (&b"session"[..], Some(sample())));
+    }
+
+    #[test]
+    fn how_a_session_began_stands_behind_it() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/session-record-1-opened.bin");
+        let trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap());
+        let opened = Opened { begun_ms: 1_772_359_200_123, trace };
+        let session = |bytes: Vec<u8>| [&bytes[..], b"session"].concat();
+        let encoded = encode_parts(session, Some(&opened), 0, Some(&sample())).unwrap();
+        let bytes = storage::laws::golden::sample(path, &encoded);
+        let (part, plan) = split(&bytes).unwrap();
+        assert_eq!((&part[..7], plan), (&b"session"[..], Some(sample())));
+        assert_eq!(Opened::decode(&part[7..]).unwrap(), Some(opened));
+        assert_eq!(Opened::decode(b"").unwrap(), None, "as the release before wrote it");
+        assert_eq!(Opened::decode(&[9, 9]).unwrap(), None, "as a later one may");
+        assert!(Opened::decode(&[OPENED]).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::{
     borrow::Cow,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -21,7 +21,10 @@ use service_kit::{
     metrics::{AuthReason, Gauge, LimitedBy, MessageResult, SessionMetrics, Shed, WireEncoding},
     settings::TlsClientIdentity,
 };
-use storage::ErrorKind;
+use storage::{
+    ErrorKind,
+    trace::{self, Kind, Late},
+};
 use syncml::{Encoding, Limits};
 
 use super::{
@@ -29,7 +32,7 @@ use super::{
     reply::{self, Answer},
 };
 use crate::{
-    Engine,
+    DM_PATH, Engine,
     engine::{Received, StepError, Stepped},
 };
 
@@ -45,6 +48,10 @@ pub(super) struct From<'a> {
     /// The other end of the connection.
     pub(super) peer: &'a Peer,
 }
+/// A message in a trace.
+const SPAN: &str = "POST /dm";
+/// Octets of a session's number in a trace.
+const SESSION_ID_MAX: usize = 64;
 
 /// Takes messages.
 pub(super) struct Messages {
@@ -126,7 +133,7 @@ impl Messages {
                     client,
                     key: key.as_deref(),
                 };
-                self.step(received, peer).await
+                self.traced(received, peer, begun).await
             }
             Err(error) => {
                 self.metrics.message_in(wire(encoding), MessageResult::Malformed);
@@ -136,6 +143,28 @@ impl Messages {
             }
         };
         self.metrics.message_seconds(begun.elapsed());
+        answer
+    }
+
+    /// A step as a part of its session's trace, where traces are kept.
+    async fn traced(&self, received: Received<'_>, peer: &Peer, begun: Instant) -> Answer {
+        let Received { encoding, message, body, .. } = received;
+        let begun = || SystemTime::now().checked_sub(begun.elapsed()).unwrap_or_else(SystemTime::now);
+        let late = if trace::is_on() { Late::begin(SPAN, Kind::Server, begun()) } else { None };
+        let Some(late) = late else { return self.step(received, peer).await };
+        late.set("http.request.method", "POST");
+        late.set("http.route", DM_PATH);
+        late.set("url.path", DM_PATH);
+        late.set("http.request.body.size", body.len());
+        late.set("dm.encoding", wire(encoding).label());
+        late.set("dm.msg_id", message.hdr.msg_id);
+        late.set("dm.session.id", bounded(&message.hdr.session_id));
+        let answer = late.run(self.step(received, peer)).await;
+        late.set("http.response.status_code", answer.status().as_u16());
+        late.set("http.response.body.size", hyper::body::Body::size_hint(answer.body()).lower());
+        if answer.status().is_server_error() {
+            late.fail(answer.status());
+        }
         answer
     }
 
@@ -175,6 +204,9 @@ impl Messages {
             }
         };
         self.metrics.message_in(wire(encoding), result);
+        if let Some(late) = trace::late() {
+            late.set("dm.result", result.label());
+        }
         tracing::debug!(
             %client,
             device_id = &*shown(&hdr.source.loc_uri),
@@ -200,6 +232,11 @@ impl Messages {
         self.metrics.shed(reason);
         reply::later(self.slots.retry_after_seconds())
     }
+}
+
+/// As much of a text of the device's as fits a trace.
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(SESSION_ID_MAX)].to_owned()
 }
 
 /// A session that has begun uses the address it was told, with its key in the query. Who makes one up gains no more

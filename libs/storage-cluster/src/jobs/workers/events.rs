@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use storage::{
     ErrorKind, StoreError,
-    trace::{self, Traceparent},
+    trace::{self, Kind, Span, Traceparent},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::{
     ledger_blocks::LedgerKey,
     payload::EventsMessage,
     stored::{Entry, Source},
-    topics::{Consumer, Incoming},
+    topics::{Consumer, Incoming, tell_messaging},
 };
 
 /// Ledgers written at once.
@@ -63,6 +63,35 @@ impl Effect for Events {
     const NAME: &'static str = "events";
 
     async fn take(&mut self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
+        let causes = batch.iter().map(Incoming::trace);
+        let mut span = Span::of_batch("process dm.events", Kind::Consumer, causes);
+        tell_messaging(&mut span, "process", "dm.events", batch.len());
+        let taken = span.run(self.take_in(batch)).await;
+        if let Err(error) = &taken {
+            span.fail(error);
+        }
+        taken
+    }
+
+    fn assigned(&mut self, partitions: &[u32]) {
+        tracing::info!(?partitions, "campaigns of these partitions are this process's");
+        self.0.0.owned.add(partitions);
+    }
+
+    fn revoked(&mut self, partitions: &[u32]) {
+        tracing::info!(?partitions, "campaigns of these partitions are this process's no more");
+        let owned = &self.0.0.owned;
+        owned.remove(partitions);
+        self.0.0.ledgers.leave(|key, _| partitions.contains(&owned.partition(key.campaign)));
+    }
+
+    fn idle(&mut self) {
+        self.0.0.ledgers.leave(|_, handle| handle.is_idle(IDLE_MAX));
+    }
+}
+
+impl Events {
+    async fn take_in(&self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
         let mut bad = Vec::new();
         let mut ledgers: BTreeMap<LedgerKey, Heard> = BTreeMap::new();
         for (at, incoming) in batch.iter().enumerate() {
@@ -99,22 +128,6 @@ impl Effect for Events {
             }
         }
         Ok(bad)
-    }
-
-    fn assigned(&mut self, partitions: &[u32]) {
-        tracing::info!(?partitions, "campaigns of these partitions are this process's");
-        self.0.0.owned.add(partitions);
-    }
-
-    fn revoked(&mut self, partitions: &[u32]) {
-        tracing::info!(?partitions, "campaigns of these partitions are this process's no more");
-        let owned = &self.0.0.owned;
-        owned.remove(partitions);
-        self.0.0.ledgers.leave(|key, _| partitions.contains(&owned.partition(key.campaign)));
-    }
-
-    fn idle(&mut self) {
-        self.0.0.ledgers.leave(|_, handle| handle.is_idle(IDLE_MAX));
     }
 }
 

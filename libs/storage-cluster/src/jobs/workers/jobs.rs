@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dm_protocol::DevId;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use storage::{Release, StoreError, TenantId, trace};
+use jiff::Timestamp;
+use storage::{
+    Release, StoreError, TenantId,
+    trace::{self, Kind, Span},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::{Bad, Effect, drive};
@@ -13,7 +17,7 @@ use crate::{
     job_rows::DeviceKey,
     jobs::ClusterJobs,
     payload::JobMessage,
-    topics::{Consumer, Incoming},
+    topics::{Consumer, Incoming, tell_messaging},
     triggers,
 };
 
@@ -27,7 +31,11 @@ pub struct JobsWorker {
     effect: Jobs,
 }
 
-struct Jobs(ClusterJobs);
+struct Jobs {
+    store: ClusterJobs,
+    /// Told of each job that sessions can see from now on, and when it was released.
+    seen: Box<dyn Fn(Timestamp) + Send + Sync>,
+}
 
 /// A release, and the trace that it is part of.
 struct Traced {
@@ -38,12 +46,19 @@ struct Traced {
 impl JobsWorker {
     /// A worker over a consumer of [`crate::topics::Topic::Jobs`].
     pub fn new(store: ClusterJobs, consumer: Box<dyn Consumer>) -> Self {
-        Self { consumer, effect: Jobs(store) }
+        Self { consumer, effect: Jobs { store, seen: Box::new(|_| {}) } }
+    }
+
+    /// The same, which tells of each job that its device's sessions can see from now on, with when it was released. A
+    /// message that is read again is told again.
+    pub fn telling(mut self, seen: impl Fn(Timestamp) + Send + Sync + 'static) -> Self {
+        self.effect.seen = Box::new(seen);
+        self
     }
 
     /// Runs until `shutdown`. What fails is tried again for as long as it takes.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let draw = self.effect.0.0.ports.draw.clone();
+        let draw = self.effect.store.0.ports.draw.clone();
         drive(self.consumer, &mut self.effect, &draw, &shutdown).await;
     }
 }
@@ -54,6 +69,20 @@ impl Effect for Jobs {
     const NAME: &'static str = "jobs";
 
     async fn take(&mut self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
+        let causes = batch.iter().map(Incoming::trace);
+        let mut span = Span::of_batch("process dm.jobs", Kind::Consumer, causes);
+        tell_messaging(&mut span, "process", "dm.jobs", batch.len());
+        let taken = span.run(self.take_in(batch)).await;
+        if let Err(error) = &taken {
+            span.fail(error);
+        }
+        taken
+    }
+}
+
+impl Jobs {
+    async fn take_in(&self, batch: &[Incoming]) -> Result<Vec<Bad>, StoreError> {
+        let mut released = Vec::with_capacity(batch.len());
         let (mut bad, mut triggers) = (Vec::new(), Vec::new());
         // A device's releases in their order: a later attempt closes the earlier ones.
         let mut devices: BTreeMap<DeviceKey, Vec<Traced>> = BTreeMap::new();
@@ -61,6 +90,7 @@ impl Effect for Jobs {
             match JobMessage::decode(&message.payload) {
                 Ok(JobMessage { tenant, release }) => {
                     let trace = message.trace();
+                    released.push(release.event.at);
                     triggers.extend(release.trigger(&tenant).map(|trigger| (trigger, trace)));
                     let key = DeviceKey { tenant, device: release.device.clone() };
                     devices.entry(key).or_default().push(Traced { release, trace });
@@ -73,17 +103,18 @@ impl Effect for Jobs {
             tenants.entry(key.tenant.clone()).or_default().push(key.device.clone());
         }
         stream::iter(devices)
-            .map(|(device, releases)| materialise_all(self.0.clone(), device, releases))
+            .map(|(device, releases)| materialise_all(self.store.clone(), device, releases))
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
             .await?;
         // Only now that the rows are durable: see the marks.
         for (tenant, devices) in tenants {
-            self.0.0.ports.marks.set_busy(&tenant, &devices).await?;
+            self.store.0.ports.marks.set_busy(&tenant, &devices).await?;
         }
         // A trigger that comes twice is harmless.
         let triggers = triggers.iter().map(|(trigger, trace)| (trigger, *trace));
-        triggers::publish(&*self.0.0.ports.topics, triggers).await?;
+        triggers::publish(&*self.store.0.ports.topics, triggers).await?;
+        released.into_iter().for_each(&self.seen);
         Ok(bad)
     }
 }

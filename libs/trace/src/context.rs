@@ -1,16 +1,11 @@
-//! The trace that what is being done belongs to, carried beside the calls (W3C Trace Context, level 1).
-//!
-//! Whoever begins something names its trace with [`within`]; a backend that sends it on to other processes asks
-//! [`current`]. No store decides anything by it.
+//! A position in a trace: the header `traceparent`.
 
-use std::{fmt, future::Future, str::FromStr};
+use std::{fmt, str::FromStr};
 
-tokio::task_local! {
-    static CURRENT: Traceparent;
-}
+use serde::{Deserialize, Serialize};
 
 /// A position in a trace: the header `traceparent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Traceparent {
     /// Names the trace; never all zero.
     pub trace: [u8; 16],
@@ -26,19 +21,20 @@ pub struct Traceparent {
 pub struct BadTraceparent;
 
 impl Traceparent {
-    /// A new trace; `None` where the system gives no random octets, and what is done is done without one.
+    /// A new trace that nobody keeps; `None` where the system gives no random octets, and what is done is done without
+    /// one.
     pub fn draw() -> Option<Self> {
         let mut random = [0; 24];
         getrandom::fill(&mut random).ok()?;
-        Self::begin(random)
+        Self::of_random(random)
     }
 
     /// A new trace of these random octets; `None` where they are all zero.
-    fn begin(random: [u8; 24]) -> Option<Self> {
+    pub(crate) fn of_random(random: [u8; 24]) -> Option<Self> {
         let (mut trace, mut span) = ([0; 16], [0; 8]);
         trace.copy_from_slice(&random[..16]);
         span.copy_from_slice(&random[16..]);
-        (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, is_sampled: true })
+        (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, is_sampled: false })
     }
 }
 
@@ -84,19 +80,6 @@ fn part<const N: usize>(text: Option<&str>) -> Result<[u8; N], BadTraceparent> {
     Ok(octets)
 }
 
-/// Runs something as part of a trace.
-pub async fn within<F: Future>(trace: Option<Traceparent>, work: F) -> F::Output {
-    match trace {
-        Some(trace) => CURRENT.scope(trace, work).await,
-        None => work.await,
-    }
-}
-
-/// The trace that the caller is part of. What is spawned is part of none unless it is run [`within`] it.
-pub fn current() -> Option<Traceparent> {
-    CURRENT.try_with(|trace| *trace).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,13 +108,9 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_is_run_within_a_trace_knows_it_and_nothing_else_does() {
-        let trace = Traceparent::begin([7; 24]);
-        assert_eq!(within(trace, async { current() }).await, trace);
-        assert_eq!(current(), None);
-        let spawned = within(trace, async { tokio::spawn(async { current() }).await }).await;
-        assert_eq!(spawned.unwrap(), None);
-        assert_eq!(Traceparent::begin([0; 24]), None);
+    #[test]
+    fn a_trace_without_a_name_is_none() {
+        assert_eq!(Traceparent::of_random([0; 24]), None);
+        assert_ne!(Traceparent::draw(), Traceparent::draw());
     }
 }
