@@ -42,10 +42,7 @@ pub async fn open(dir: &Path, devices: usize) -> (Embedded, Vec<Visitor>) {
 }
 
 pub fn engine(store: Embedded) -> Arc<Engine> {
-    let mut settings = Settings::default();
-    // Messages are made before there is an answer that tells a session's address.
-    settings.session.key_required = false;
-    let settings = EngineSettings::new(&settings, "http://127.0.0.1:8080");
+    let settings = EngineSettings::new(&Settings::default(), "http://127.0.0.1:8080");
     Engine::new(&settings, Stores::of(store), SessionMetrics::new(&Metrics::new("bench")))
 }
 

@@ -67,9 +67,10 @@ sections! {
         /// Messages without good credentials until a session is ended.
         auth_attempts: Count<2, 20> = Count::of(3),
         /// Takes messages of a session that has begun only at the address that the device was told (RespURI), which carries a
-        /// random key: else whoever knows a device's name could send messages into its session. `false` for clients that do
-        /// not follow it, and cannot be mended. Devices without a password are not asked for it.
-        key_required: bool = true,
+        /// random key: else whoever knows a device's name and the numbers of its session could send messages into it. `true`
+        /// where all devices follow RespURI, as they must; there are clients that do not. Devices without a password are not
+        /// asked for it.
+        key_required: bool = false,
         /// Networks of proxies, such as `10.0.0.0/8`, whose word on the address of their clients is believed. Who is in none of
         /// them is the client.
         trusted_proxies: Vec<Network> = Vec::new(),
