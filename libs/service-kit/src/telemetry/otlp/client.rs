@@ -74,7 +74,7 @@ impl Client {
             Some(file) => read_headers(file)?,
             None => HeaderMap::new(),
         };
-        let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let authority = uri.authority().map(::http::uri::Authority::as_str).unwrap_or_default();
         let authority = HeaderValue::from_str(authority).map_err(|error| wrong(error.to_string()))?;
         headers.insert(header::HOST, authority);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use trace::{Kind, Traceparent, Value};
@@ -49,7 +50,7 @@ async fn receiver(statuses: &[u16]) -> (PublicUrl, Received) {
                     let path = request.uri().path().to_owned();
                     let key = request.headers().get("x-key").map(|value| value.to_str().unwrap().to_owned());
                     let body = request.into_body().collect().await.unwrap().to_bytes();
-                    let sent = message::Request::decode(body).unwrap();
+                    let sent = ExportTraceServiceRequest::decode(body).unwrap();
                     let spans = sent.resource_spans.into_iter().flat_map(|of| of.scope_spans);
                     let names = spans.flat_map(|of| of.spans).map(|span| span.name).collect();
                     let mut statuses = statuses.lock().unwrap();
