@@ -21,10 +21,9 @@ redis_cluster_ready() {
   for port in "${redis_cluster_ports[@]}"; do
     [ "$(redis-cli -p "$port" ping 2>/dev/null)" = PONG ] || return 1
   done
-  if [ ! -e "$state/redis-cluster/made" ]; then
+  if [[ $(redis-cli -p "$port" cluster info) == *cluster_known_nodes:1[^0-9]* ]]; then
     redis-cli --cluster create "${redis_cluster_ports[@]/#/127.0.0.1:}" --cluster-replicas 1 --cluster-yes \
       >>"$state/redis-cluster/log" 2>&1 || return 1
-    touch "$state/redis-cluster/made"
   fi
   for port in "${redis_cluster_ports[@]}"; do
     info=$(redis-cli -p "$port" cluster info 2>/dev/null) || return 1
