@@ -517,3 +517,21 @@ fn a_receiver_of_traces_that_is_away_holds_nobody_up() {
     assert_eq!(logged(&log, "traces cannot be sent"), 1, "{}", std::fs::read_to_string(&log).unwrap());
     assert_eq!(logged(&log, "spans could not be sent before the end"), 1);
 }
+
+#[test]
+fn a_process_beside_the_server_says_how_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let address = server.addresses()[1].clone();
+    for args in [&[][..], &["--live"], &["--serving"]] {
+        let asked = flotilla().args(["health", "--address", &address]).args(args).output().unwrap();
+        assert_eq!((asked.status.code(), stdout(&asked).as_str()), (Some(0), "ok\n"), "{}", stderr(&asked));
+    }
+    // As a container's check asks: by the environment that the server has too.
+    let asked = flotilla().arg("health").env("FLOTILLA__ADMIN__LISTEN", &address).output().unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", stderr(&asked));
+    server.kill();
+    let asked = flotilla().args(["health", "--live", "--address", &address]).output().unwrap();
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(stderr(&asked).contains("gives no answer"), "{}", stderr(&asked));
+}

@@ -66,6 +66,18 @@ impl Server {
         Self { child, devices, admin, _stdout: stdout }
     }
 
+    /// The addresses of both listeners, as they stand in settings.
+    pub(crate) fn addresses(&self) -> [String; 2] {
+        [&self.devices, &self.admin]
+            .map(|url| url.trim_start_matches("http://").trim_end_matches("/dm").to_owned())
+    }
+
+    /// Kills it where it stands.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
     /// Asks for the end by SIGTERM and waits for it.
     pub(crate) fn terminate(self) -> ExitStatus {
         self.signal("TERM");
