@@ -4,8 +4,9 @@
 cassandra_ports=($((first_port + 30)) $((first_port + 31)) $((first_port + 32)))
 cassandra_package="java a-JDK-of-17-or-later"
 
+# cassandra_configuration NAME PORT STORAGE-PORT JMX-PORT AUTHENTICATOR AUTHORIZER
 cassandra_configuration() {
-  local home=$state/cassandra
+  local home=$state/$1
   cat <<Y
 cluster_name: flotilla-dev
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -13,13 +14,13 @@ num_tokens: 1
 endpoint_snitch: SimpleSnitch
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
-    parameters: [ { seeds: "127.0.0.1:${cassandra_ports[1]}" } ]
+    parameters: [ { seeds: "127.0.0.1:$3" } ]
 listen_address: 127.0.0.1
 rpc_address: 127.0.0.1
-native_transport_port: ${cassandra_ports[0]}
-storage_port: ${cassandra_ports[1]}
-authenticator: AllowAllAuthenticator
-authorizer: AllowAllAuthorizer
+native_transport_port: $2
+storage_port: $3
+authenticator: $5
+authorizer: $6
 commitlog_sync: periodic
 commitlog_sync_period: 1000ms
 commitlog_segment_size: 16MiB
@@ -60,18 +61,25 @@ cassandra_modules() {
   done
 }
 
-cassandra_start() {
+# cassandra_spawn NAME JMX-PORT HEAP HEAP-MAX
+cassandra_spawn() {
   fetch_jars cassandra
-  local home=$state/cassandra
+  local home=$state/$1 jars=$state/cassandra/jars
   mkdir -p "$home/conf"
-  cassandra_configuration >"$home/conf/cassandra.yaml"
   cassandra_logging >"$home/conf/logback.xml"
   cassandra_modules >"$home/conf/modules"
-  spawn cassandra java "@$home/conf/modules" -javaagent:"$(echo "$home"/jars/jamm-*.jar)" -Xms512m -Xmx1g -XX:+UseSerialGC \
+  spawn "$1" java "@$home/conf/modules" -javaagent:"$(echo "$jars"/jamm-*.jar)" -Xms"$3" -Xmx"$4" -XX:+UseSerialGC \
     -XX:MaxDirectMemorySize=256m -Djava.security.manager=allow -Djava.net.preferIPv4Stack=true \
-    -Dcassandra.storagedir="$home/data" -Dcassandra.jmx.local.port="${cassandra_ports[2]}" -Dcassandra-foreground=yes \
+    -Dcassandra.storagedir="$home/data" -Dcassandra.jmx.local.port="$2" -Dcassandra-foreground=yes \
     -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.superuser_setup_delay_ms=0 \
-    -cp "$home/conf:$home/jars/*" org.apache.cassandra.service.CassandraDaemon
+    -cp "$home/conf:$jars/*" org.apache.cassandra.service.CassandraDaemon
+}
+
+cassandra_start() {
+  mkdir -p "$state/cassandra/conf"
+  cassandra_configuration cassandra "${cassandra_ports[@]}" AllowAllAuthenticator AllowAllAuthorizer \
+    >"$state/cassandra/conf/cassandra.yaml"
+  cassandra_spawn cassandra "${cassandra_ports[2]}" 512m 1g
 }
 cassandra_ready() {
   grep -q "Starting listening for CQL clients" "$state/cassandra/log" && port_open "${cassandra_ports[0]}"

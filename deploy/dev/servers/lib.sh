@@ -3,7 +3,9 @@
 #   FLOTILLA_DEV_PORT   the first of fifty ports (default 26000), so that several sets can run beside each other
 # shellcheck shell=bash
 
-all_servers=(redis redis-cluster kafka cassandra)
+all_servers=(redis redis-cluster kafka cassandra cassandra-tls)
+# What `up` starts where nothing is named: the last is for tests of security alone.
+usual_servers=(redis redis-cluster kafka cassandra)
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 state=${FLOTILLA_DEV_DIR:-$repository/target/dev}
 first_port=${FLOTILLA_DEV_PORT:-26000}
