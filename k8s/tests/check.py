@@ -79,7 +79,12 @@ def containers(pod):
 
 
 def selects(selector, labels):
-    """Whether a selector, of which the chart uses only matchLabels, selects a pod."""
+    """Whether a selector, of which the chart uses only matchLabels and NotIn, selects a pod."""
+    for expression in selector.get("matchExpressions", []):
+        if expression["operator"] != "NotIn":
+            raise SystemExit(f"expected NotIn in a selector, got {expression}")
+        if labels.get(expression["key"]) in expression["values"]:
+            return False
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
 
@@ -305,10 +310,33 @@ def networks_are_closed_but_for_named_peers(render):
         ways_out = {port["port"] for policy in of_pod for rule in policy["spec"].get("egress", []) for port in rule.get("ports", [])}
         if 53 not in ways_out:
             wrong(name, "may not ask for names")
+        for server, ports in server_ports(render).items():
+            # Stored trees are looked after with Scylla alone; every other role works on all three.
+            needs = labels["app.kubernetes.io/component"] in ROLES and (server == "scylla" or labels["app.kubernetes.io/component"] != "snapshot")
+            if needs and not ports <= ways_out:
+                wrong(name, f"may not go to {server}")
+            if not needs and labels["app.kubernetes.io/component"] in ROLES and ports & ways_out:
+                wrong(name, f"may go to {server}, which it does not need")
         for policy in of_pod:
             for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []):
                 if not rule.get("ports"):
                     wrong(name, f"{policy['metadata']['name']} opens every port")
+
+
+ROLES = ("session", "campaign", "snapshot", "notify", "admin")
+
+
+def server_ports(render):
+    """The ports of the servers that the settings name."""
+    settings = tomllib.loads(render.one("ConfigMap", fullname(render))["data"]["flotilla.toml"])
+    if settings.get("storage", {}).get("backend") != "cluster":
+        return {}
+    port = lambda address: int(address.rstrip("/").rsplit(":", 1)[1])
+    return {
+        "redis": {port(node) for node in settings["redis"]["nodes"]},
+        "kafka": {port(broker) for broker in settings["kafka"]["bootstrap"].split(",")},
+        "scylla": {port(point) for point in settings["scylla"]["contact_points"]},
+    }
 
 
 def scaling_is_within_partitions(render):
@@ -380,7 +408,8 @@ def files_of_secrets_are_mounted(render):
         if item["kind"] == "Job":
             continue
         role = labels["app.kubernetes.io/component"]
-        expected = set(of_everyone)
+        # Stored trees are looked after with Scylla alone.
+        expected = {path for path in of_everyone if role != "snapshot" or path.startswith("scylla/")}
         expected |= {path for path in named if path.startswith(("admin/", "admin-tls/")) and role in ("admin", "embedded")}
         expected |= {path for path in named if path.startswith("device-tls/") and role in ("session", "embedded")}
         mounted = {

@@ -46,7 +46,8 @@
 {{- define "flotilla.secretKinds" -}}
 {{- $kinds := list -}}
 {{- if eq .root.Values.mode "cluster" }}{{ $kinds = list "redis" "kafka" "scylla" }}{{ end -}}
-{{- if ne .name "migrate" }}{{ $kinds = append $kinds "keys" }}{{ end -}}
+{{- if eq .name "snapshot" }}{{ $kinds = list "scylla" }}{{ end -}}
+{{- if not (has .name (list "migrate" "snapshot")) }}{{ $kinds = append $kinds "keys" }}{{ end -}}
 {{- if has .name (list "session" "embedded") }}{{ $kinds = append $kinds "deviceTls" }}{{ end -}}
 {{- if has .name (list "admin" "embedded") }}{{ $kinds = concat $kinds (list "admin" "adminTls") }}{{ end -}}
 {{- toJson $kinds -}}

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod client;
+pub mod files;
 pub mod health;
 pub mod http;
 pub mod metrics;

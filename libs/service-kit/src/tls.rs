@@ -9,6 +9,8 @@
 mod der;
 mod files;
 
+pub use der::not_after;
+
 use std::{
     io,
     path::PathBuf,

@@ -1,13 +1,21 @@
 //! A connection to Kafka: the settings, the one producer of the process, and what is made from them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 use rdkafka::{
-    config::FromClientConfigAndContext as _, consumer::BaseConsumer, metadata::Metadata,
+    config::FromClientConfigAndContext as _, consumer::BaseConsumer, error::KafkaError, metadata::Metadata,
     producer::Producer as _,
 };
-use service_kit::{Metrics, settings::KafkaSettings};
+use service_kit::{
+    Metrics,
+    files::Watched,
+    refusal::{Refusal, Server},
+    settings::KafkaSettings,
+};
 use storage::StoreError;
 use storage_cluster::topics::{Outgoing, Publisher, Topic};
 
@@ -16,7 +24,7 @@ use crate::{
     config::{self, Quiet},
     error::{cut_off, store_error},
     metrics::TopicMetrics,
-    producer::{Producer, Record},
+    producer::{Producer, Record, Trouble},
 };
 
 /// Kafka, for all of a process. Clones share it.
@@ -28,6 +36,10 @@ struct Inner {
     metrics: Metrics,
     counters: TopicMetrics,
     producer: Producer,
+    /// The files that clients are made with.
+    files: Mutex<Watched>,
+    /// How often they were others than before. A client of an older one is replaced.
+    generation: AtomicU64,
 }
 
 impl Kafka {
@@ -37,10 +49,50 @@ impl Kafka {
     ///
     /// [`ConnectError::Settings`] or [`ConnectError::Client`].
     pub fn new(settings: &KafkaSettings, metrics: &Metrics) -> Result<Self, ConnectError> {
+        // Before they are read: what changes meanwhile is seen as a change.
+        let files = Watched::new([
+            settings.sasl_password_file.as_ref(),
+            settings.ca.as_ref(),
+            settings.certificate.as_ref(),
+            settings.key.as_ref(),
+        ]);
         let producer = Producer::new(config::producer(settings)?).map_err(ConnectError::Client)?;
-        let counters = TopicMetrics::new(metrics);
-        let inner = Inner { settings: settings.clone(), metrics: metrics.clone(), counters, producer };
+        let inner = Inner {
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            counters: TopicMetrics::new(metrics),
+            producer,
+            files: Mutex::new(files),
+            generation: AtomicU64::new(0),
+        };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Makes clients anew where the files of the password and the certificates are others than before; says whether it did.
+    /// A consumer leaves its group for that, and joins it again. To be called now and then, by one at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], or [`ConnectError::Unreachable`] where no broker is reached with them; the clients of before go on, and
+    /// the files count as new the next time too.
+    pub async fn refresh(&self) -> Result<bool, ConnectError> {
+        let Some(stamps) = self.files().changed() else { return Ok(false) };
+        let config = config::producer(&self.0.settings)?;
+        let (this, timeout) = (self.clone(), self.0.settings.request_timeout.value());
+        let renewing = tokio::task::spawn_blocking(move || this.0.producer.renew(config, timeout));
+        let renewed = renewing.await.unwrap_or_else(|_| Err((KafkaError::Canceled, Trouble::default())));
+        renewed.map_err(|(error, trouble)| self.unreachable("connect with other files", error, &trouble))?;
+        self.files().taken(stamps);
+        self.0.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(true)
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
     }
 
     /// The same, and refuses topics that are not as the settings ask.
@@ -69,16 +121,37 @@ impl Kafka {
     ///
     /// [`storage::ErrorKind::Unavailable`] or [`storage::ErrorKind::TimedOut`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let ask = self.metadata();
-        ask.await.map(|_| ()).map_err(|error| store_error("reach kafka", error))
+        let Err(error) = self.metadata().await else { return Ok(()) };
+        let mut failed = store_error("reach kafka", error.clone());
+        failed.source = Some(explain(error, self.trouble()));
+        Err(failed)
     }
 
     /// What the brokers say of themselves and of all topics. Asking for one topic by name could make it.
-    pub(crate) async fn metadata(&self) -> Result<Metadata, rdkafka::error::KafkaError> {
+    pub(crate) async fn metadata(&self) -> Result<Metadata, KafkaError> {
         let producer = self.0.producer.current();
         let timeout = self.0.settings.request_timeout.value();
         let ask = tokio::task::spawn_blocking(move || producer.client().fetch_metadata(None, timeout));
-        ask.await.unwrap_or(Err(rdkafka::error::KafkaError::Canceled))
+        let answer = ask.await.unwrap_or(Err(KafkaError::Canceled));
+        if answer.is_ok() {
+            self.0.producer.trouble().clear();
+        }
+        answer
+    }
+
+    /// A failure to reach a broker, with the setting at fault where what was heard names one.
+    pub(crate) fn unreachable(
+        &self,
+        operation: &'static str,
+        error: KafkaError,
+        trouble: &Trouble,
+    ) -> ConnectError {
+        let source = explain(error, trouble);
+        ConnectError::Unreachable { operation, bootstrap: self.0.settings.bootstrap.clone(), source }
+    }
+
+    pub(crate) fn trouble(&self) -> &Trouble {
+        self.0.producer.trouble()
     }
 
     /// The settings it was made with.
@@ -125,6 +198,18 @@ impl Kafka {
             run(&reader.map_err(|error| store_error(operation, error))?)
         });
         work.await.map_err(|error| cut_off(operation, error))?
+    }
+}
+
+/// Calls say no more than that no broker was reached; what was heard before may say why.
+fn explain(error: KafkaError, trouble: &Trouble) -> Box<dyn std::error::Error + Send + Sync> {
+    let heard = trouble.last();
+    match heard.as_deref().and_then(|heard| Refusal::of(Server::Kafka, heard)) {
+        Some(refusal) => Box::new(refusal),
+        None => match heard {
+            Some(heard) => format!("{error}: {heard}").into(),
+            None => Refusal::explain(Server::Kafka, error),
+        },
     }
 }
 

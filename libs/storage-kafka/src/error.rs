@@ -30,7 +30,7 @@ pub enum ConnectError {
         bootstrap: String,
         /// Why.
         #[source]
-        source: KafkaError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The topics are not as the settings ask.
     #[error("the topics are not as the settings ask:{}", list(.0))]

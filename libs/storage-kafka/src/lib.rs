@@ -8,6 +8,7 @@ mod error;
 mod lag;
 mod metrics;
 mod producer;
+mod rights;
 mod topics;
 
 pub use connect::Kafka;

@@ -1,7 +1,7 @@
 //! Publishing: messages are handed to the library's queue, and the call waits until the last is durable.
 
 use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
     atomic::{AtomicUsize, Ordering},
 };
 use std::time::Duration;
@@ -38,16 +38,66 @@ pub(crate) struct Record<'a> {
 
 /// A producer that is replaced when the library gives it up.
 pub(crate) struct Producer {
-    config: ClientConfig,
+    config: RwLock<ClientConfig>,
     current: RwLock<Arc<Threaded>>,
+    trouble: Trouble,
+}
+
+/// The last thing that kept a client from a broker. Calls that fail say no more than that no broker was reached in time.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self, error: &KafkaError, reason: &str) {
+        // That no broker is left says less than what was said before.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.lock() = Some(reason.to_owned());
+        }
+    }
+
+    /// What it was. It stays until a broker answers: between two attempts to connect nothing more is heard.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    /// A broker has answered.
+    pub(crate) fn clear(&self) {
+        *self.lock() = None;
+    }
 }
 
 pub(crate) type Threaded = ThreadedProducer<Deliveries>;
 
 impl Producer {
     pub(crate) fn new(config: ClientConfig) -> Result<Self, KafkaError> {
-        let current = RwLock::new(Arc::new(make(&config)?));
-        Ok(Self { config, current })
+        let trouble = Trouble::default();
+        let current = RwLock::new(Arc::new(make(&config, &trouble)?));
+        Ok(Self { config: RwLock::new(config), current, trouble })
+    }
+
+    /// Another takes its place, made with what settings and files say now, if it reaches a broker within `timeout`; blocks
+    /// meanwhile. Calls that have begun end with the one of before.
+    pub(crate) fn renew(&self, config: ClientConfig, timeout: Duration) -> Result<(), (KafkaError, Trouble)> {
+        let trouble = Trouble::default();
+        let failed = |error| (error, trouble.clone());
+        let tried = make(&config, &trouble).map_err(failed)?;
+        tried.client().fetch_metadata(None, timeout).map_err(failed)?;
+        drop(tried);
+        let fresh = Arc::new(make(&config, &self.trouble).map_err(failed)?);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, fresh);
+        drop(current);
+        drop(old);
+        Ok(())
+    }
+
+    pub(crate) fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 
     /// Publishes in order; all are durable when it returns.
@@ -81,7 +131,8 @@ impl Producer {
             return;
         }
         tracing::warn!(?code, reason, "kafka producer failed for good, another takes its place");
-        match make(&self.config) {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match make(&config, &self.trouble) {
             Ok(producer) => *current = Arc::new(producer),
             Err(error) => tracing::error!(%error, "kafka producer could not be made again"),
         }
@@ -92,8 +143,8 @@ impl Producer {
     }
 }
 
-fn make(config: &ClientConfig) -> Result<Threaded, KafkaError> {
-    Threaded::from_config_and_context(config, Deliveries)
+fn make(config: &ClientConfig, trouble: &Trouble) -> Result<Threaded, KafkaError> {
+    Threaded::from_config_and_context(config, Deliveries(trouble.clone()))
 }
 
 async fn enqueue(producer: &Threaded, batch: &Arc<Batch>, record: &Record<'_>) -> Result<(), KafkaError> {
@@ -158,7 +209,7 @@ impl Batch {
 }
 
 /// Hears what became of messages.
-pub(crate) struct Deliveries;
+pub(crate) struct Deliveries(Trouble);
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -166,6 +217,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.heard(&error, reason);
         tracing::debug!(%error, reason, "kafka producer met an error");
     }
 }

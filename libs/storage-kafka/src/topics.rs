@@ -272,10 +272,12 @@ impl Kafka {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let operation = "delete topics";
         let results = self.admin()?.delete_topics(&names, &self.options()).await;
-        for result in results.map_err(|error| self.unreachable(operation, error))? {
+        for result in results.map_err(|error| self.unreachable(operation, error, self.trouble()))? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
-                Err((_, code)) => return Err(self.unreachable(operation, KafkaError::AdminOp(code))),
+                Err((_, code)) => {
+                    return Err(self.unreachable(operation, KafkaError::AdminOp(code), self.trouble()));
+                }
             }
         }
         Ok(())
@@ -291,10 +293,6 @@ impl Kafka {
         AdminOptions::new().request_timeout(timeout).operation_timeout(timeout)
     }
 
-    fn unreachable(&self, operation: &'static str, source: KafkaError) -> ConnectError {
-        ConnectError::Unreachable { operation, bootstrap: self.settings().bootstrap.clone(), source }
-    }
-
     async fn create(&self, admin: &AdminClient<Quiet>, plan: &TopicPlan) -> Result<Applied, ConnectError> {
         let config = plan.config();
         let (partitions, replication) = (plan.partitions.cast_signed(), plan.replication.cast_signed());
@@ -304,11 +302,13 @@ impl Kafka {
         }
         let operation = "create a topic";
         let results = admin.create_topics([&topic], &self.options()).await;
-        for result in results.map_err(|error| self.unreachable(operation, error))? {
+        for result in results.map_err(|error| self.unreachable(operation, error, self.trouble()))? {
             match result {
                 // Another process was faster; the check that follows says whether it made the same.
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(self.unreachable(operation, KafkaError::AdminOp(code))),
+                Err((_, code)) => {
+                    return Err(self.unreachable(operation, KafkaError::AdminOp(code), self.trouble()));
+                }
             }
         }
         Ok(Applied::Created)
@@ -336,9 +336,9 @@ impl Kafka {
         }
         let operation = "change a topic's settings";
         let results = admin.alter_configs([&change], &self.options()).await;
-        for result in results.map_err(|error| self.unreachable(operation, error))? {
+        for result in results.map_err(|error| self.unreachable(operation, error, self.trouble()))? {
             if let Err((_, code)) = result {
-                return Err(self.unreachable(operation, KafkaError::AdminOp(code)));
+                return Err(self.unreachable(operation, KafkaError::AdminOp(code), self.trouble()));
             }
         }
         Ok(Applied::Changed(wrong))
@@ -358,7 +358,10 @@ impl Kafka {
     }
 
     async fn find(&self, plans: &[TopicPlan]) -> Result<HashMap<Topic, Found>, ConnectError> {
-        let metadata = self.metadata().await.map_err(|error| self.unreachable("ask for topics", error))?;
+        let metadata = self
+            .metadata()
+            .await
+            .map_err(|error| self.unreachable("ask for topics", error, self.trouble()))?;
         let mut found = HashMap::new();
         for plan in plans {
             if let Some((partitions, replication)) = size(&metadata, &plan.name) {
@@ -372,9 +375,10 @@ impl Kafka {
         let resources: Vec<_> = present.iter().map(|plan| ResourceSpecifier::Topic(&plan.name)).collect();
         let operation = "ask for topics' settings";
         let answers = self.admin()?.describe_configs(&resources, &self.options()).await;
-        let answers = answers.map_err(|error| self.unreachable(operation, error))?;
+        let answers = answers.map_err(|error| self.unreachable(operation, error, self.trouble()))?;
         for (plan, answer) in present.iter().zip(answers) {
-            let resource = answer.map_err(|code| self.unreachable(operation, KafkaError::AdminOp(code)))?;
+            let resource = answer
+                .map_err(|code| self.unreachable(operation, KafkaError::AdminOp(code), self.trouble()))?;
             if let Some(found) = found.get_mut(&plan.topic) {
                 found.config = config_of(resource);
             }

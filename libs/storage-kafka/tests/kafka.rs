@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "kafka/secured.rs"]
+mod secured;
 
 use std::time::{Duration, Instant};
 

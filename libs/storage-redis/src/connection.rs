@@ -1,7 +1,7 @@
 //! The connection: one to a server, or one to each node of a cluster, shared by all calls and made anew when it breaks.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 use service_kit::{
+    files::Watched,
     metrics::{CallMetrics, CallStore, Metrics},
     refusal::{Refusal, Server},
 };
@@ -42,7 +43,10 @@ const CONNECT: &str = "connect to Redis";
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
-    link: Link,
+    settings: RedisSettings,
+    link: RwLock<Link>,
+    /// The files that the link was made with.
+    files: Mutex<Watched>,
     keys: Keys,
     call_timeout: Duration,
     device_keep: Duration,
@@ -50,6 +54,7 @@ struct Inner {
     calls: OnceLock<CallMetrics>,
 }
 
+#[derive(Clone)]
 enum Link {
     Single(ConnectionManager),
     Cluster(ClusterConnection),
@@ -78,8 +83,12 @@ impl Redis {
     pub async fn connect(settings: &RedisSettings) -> Result<Self, StoreError> {
         // The same provider for every library in the process; where someone chose one before, theirs.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Before they are read: what changes meanwhile is seen as a change.
+        let files = watched(settings);
         let redis = Self(Arc::new(Inner {
-            link: connect(settings).await?,
+            settings: settings.clone(),
+            link: RwLock::new(connect(settings).await?),
+            files: Mutex::new(files),
             keys: Keys::new(&settings.key_prefix),
             call_timeout: settings.call_timeout.value(),
             device_keep: settings.device_keep.value(),
@@ -88,6 +97,29 @@ impl Redis {
         }));
         redis.ping().await?;
         Ok(redis)
+    }
+
+    /// Connects anew where the files of the password and the certificates are others than before; says whether it did. Calls
+    /// that have begun end on the connection they began on. To be called now and then, by one at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`]; the connection of before stays, and the files count as new the next time too.
+    pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let Some(stamps) = self.files().changed() else { return Ok(false) };
+        let link = connect(&self.0.settings).await?;
+        let ping = redis::cmd("PING");
+        match tokio::time::timeout(self.0.call_timeout, query::<()>(link.clone(), &ping)).await {
+            Ok(answer) => answer.map_err(|error| store_error(CONNECT, Effect::Reads, error))?,
+            Err(late) => return Err(StoreError::unavailable(CONNECT, late)),
+        }
+        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        self.files().taken(stamps);
+        Ok(true)
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks whether the server answers; of a cluster, whether any of its nodes does.
@@ -169,11 +201,25 @@ impl Redis {
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        match &self.0.link {
-            Link::Single(connection) => command.query_async(&mut connection.clone()).await,
-            Link::Cluster(connection) => command.query_async(&mut connection.clone()).await,
-        }
+        let link = self.0.link.read().unwrap_or_else(PoisonError::into_inner).clone();
+        query(link, command).await
     }
+}
+
+async fn query<T: FromRedisValue>(link: Link, command: &Cmd) -> Result<T, RedisError> {
+    match link {
+        Link::Single(mut connection) => command.query_async(&mut connection).await,
+        Link::Cluster(mut connection) => command.query_async(&mut connection).await,
+    }
+}
+
+fn watched(settings: &RedisSettings) -> Watched {
+    Watched::new([
+        settings.password_file.as_ref(),
+        settings.ca.as_ref(),
+        settings.certificate.as_ref(),
+        settings.key.as_ref(),
+    ])
 }
 
 async fn connect(settings: &RedisSettings) -> Result<Link, StoreError> {

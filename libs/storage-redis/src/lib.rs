@@ -2,6 +2,7 @@
 
 mod connection;
 mod devices;
+mod examine;
 mod keys;
 mod limits;
 mod marks;
@@ -11,5 +12,6 @@ mod sessions;
 mod settings;
 
 pub use connection::Redis;
+pub use examine::{Examined, Info};
 pub use service_kit::settings::RedisSettings;
 pub use settings::{SettingsError, check};

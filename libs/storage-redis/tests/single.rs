@@ -163,6 +163,47 @@ async fn a_certificate_that_has_ended_is_said_to_have() {
 }
 
 #[tokio::test]
+async fn another_password_is_taken_from_the_file_without_a_restart() {
+    if !has_redis_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let options = ["--requirepass", "first"];
+    let _server = Server::start(dir.path(), port, &options);
+    let file = dir.path().join("password");
+    std::fs::write(&file, "first").unwrap();
+    let settings = RedisSettings {
+        nodes: vec![format!("redis://127.0.0.1:{port}")],
+        password_file: Some(file.clone()),
+        ..RedisSettings::default()
+    };
+    let redis = Redis::connect(&settings).await.unwrap();
+    assert!(!redis.refresh().await.unwrap(), "nothing has changed");
+    let server = |arguments: &[&str]| {
+        let port = port.to_string();
+        support::cli(&[&["-p", &port, "--no-auth-warning"], arguments].concat());
+    };
+    server(&["-a", "first", "CONFIG", "SET", "requirepass", "second-one"]);
+
+    std::fs::write(&file, "neither of both").unwrap();
+    for _ in 0..2 {
+        let said = service_kit::refusal::with_causes(&redis.refresh().await.unwrap_err());
+        assert!(said.contains("redis.password_file"), "{said}");
+        redis.ping().await.expect("the connection that is there goes on");
+    }
+    std::fs::write(&file, "second-one").unwrap();
+    assert!(redis.refresh().await.unwrap());
+    // What was connected with the old password goes, and is not needed.
+    server(&["-a", "second-one", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let begun = Instant::now();
+    while redis.ping().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it does not connect with the new password");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
     let with = |nodes: &[&str], prefix: &str| RedisSettings {
         nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),

@@ -25,6 +25,7 @@ use scylla::{
 };
 use service_kit::{
     metrics::{CallMetrics, CallStore, Metrics},
+    refusal::{Refusal, Server},
     settings::{Consistency, SerialConsistency},
 };
 use storage::StoreError;
@@ -90,7 +91,7 @@ impl Scylla {
     }
 
     pub(crate) async fn connect_without_keyspace(settings: &ScyllaSettings) -> Result<Self, ScyllaError> {
-        let Files { credentials, tls } = Files::read(settings)?;
+        let Files { login, tls } = Files::read(settings)?;
         let profiles = Profiles::of(settings);
         let connect_timeout = settings.connect_timeout.value();
         let mut builder = SessionBuilder::new()
@@ -103,13 +104,18 @@ impl Scylla {
             .schema_agreement_timeout(Duration::from_secs(60))
             .default_execution_profile_handle(profiles.write.clone())
             .tls_context(tls);
-        if let Some((user, password)) = &credentials {
-            builder = builder.user(user, password.as_str());
+        if let Some(login) = login {
+            builder = builder.authenticator_provider(login);
         }
         let contact_points = settings.contact_points.join(", ");
         let session = match tokio::time::timeout(connect_timeout, builder.build()).await {
             Ok(Ok(session)) => session,
-            Ok(Err(error)) => return Err(ScyllaError::Connect { contact_points, source: Box::new(error) }),
+            Ok(Err(error)) => {
+                return Err(ScyllaError::Connect {
+                    contact_points,
+                    source: Refusal::explain(Server::Scylla, error),
+                });
+            }
             Err(_) => {
                 return Err(ScyllaError::ConnectDeadline { contact_points, within: connect_timeout });
             }
@@ -146,7 +152,7 @@ impl Scylla {
         let keyspace = self.keyspace();
         let unusable = |error: NewSessionError| ScyllaError::Connect {
             contact_points: format!("keyspace {keyspace}"),
-            source: Box::new(error),
+            source: Refusal::explain(Server::Scylla, error),
         };
         self.session().refresh_metadata().await.map_err(|error| unusable(error.into()))?;
         if self.session().get_cluster_state().get_keyspace(keyspace).is_none() {

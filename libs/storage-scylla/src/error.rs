@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use scylla::errors::{
-    DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError, SchemaAgreementError,
-};
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError, SchemaAgreementError};
 use storage::{ErrorKind, StoreError};
 
 /// Why a cluster cannot be used.
@@ -30,7 +28,7 @@ pub enum ScyllaError {
         contact_points: String,
         /// Why.
         #[source]
-        source: Box<NewSessionError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No node answered in time.
     #[error("no answer from {contact_points} within {within:?}")]

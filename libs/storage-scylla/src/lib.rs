@@ -5,6 +5,7 @@ mod campaigns;
 mod connection;
 mod devices;
 mod error;
+mod examine;
 pub mod gc;
 #[cfg(test)]
 mod golden;
@@ -22,6 +23,7 @@ mod tls;
 pub use connection::Scylla;
 pub use devices::ScyllaDevices;
 pub use error::ScyllaError;
+pub use examine::Examined;
 pub use job_rows::{JobKeep, ScyllaRows};
 pub use ledger_blocks::ScyllaBlocks;
 pub use service_kit::settings::{Replication, ScyllaSettings};

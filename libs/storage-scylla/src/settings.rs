@@ -1,8 +1,10 @@
 //! What of the settings stands in files, and whether they can be used.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
+use async_trait::async_trait;
 use rustls::ClientConfig;
+use scylla::authentication::{AuthError, AuthenticatorProvider, AuthenticatorSession};
 use service_kit::settings::ScyllaSettings;
 use zeroize::Zeroizing;
 
@@ -19,8 +21,7 @@ pub fn check(settings: &ScyllaSettings) -> Result<(), ScyllaError> {
 
 /// What stands in files.
 pub(crate) struct Files {
-    /// Name and password.
-    pub(crate) credentials: Option<(String, Zeroizing<String>)>,
+    pub(crate) login: Option<Arc<Login>>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
@@ -30,22 +31,58 @@ impl Files {
         if let Some((key, problem)) = settings.problems().into_iter().next() {
             return Err(ScyllaError::Settings(format!("{key}: {problem}")));
         }
-        let credentials = match (&settings.username, &settings.password_file) {
+        let login = match (&settings.username, &settings.password_file) {
             (Some(user), Some(file)) => {
-                let text = std::fs::read_to_string(file).map(Zeroizing::new);
-                let text = text.map_err(|error| {
-                    ScyllaError::Settings(format!(
-                        "cannot read {} (scylla.password_file): {error}",
-                        file.display()
-                    ))
-                })?;
-                Some((user.clone(), text.trim_end_matches(['\r', '\n']).to_owned().into()))
+                let login = Login { user: user.clone(), password_file: file.clone() };
+                login.password().map_err(ScyllaError::Settings)?;
+                Some(Arc::new(login))
             }
             _ => None,
         };
         let identity = settings.certificate.as_deref().zip(settings.key.as_deref());
         let tls = settings.ca.as_deref().map(|ca| tls::client_config(ca, identity)).transpose()?;
-        Ok(Self { credentials, tls })
+        Ok(Self { login, tls })
+    }
+}
+
+/// Who we are; the password is read for each connection, so that another one needs no restart.
+pub(crate) struct Login {
+    user: String,
+    password_file: PathBuf,
+}
+
+impl Login {
+    fn password(&self) -> Result<Zeroizing<String>, String> {
+        let read = service_kit::files::read_secret(&self.password_file).map(Zeroizing::new);
+        read.map_err(|error| {
+            format!("cannot read {} (scylla.password_file): {error}", self.password_file.display())
+        })
+    }
+}
+
+#[async_trait]
+impl AuthenticatorProvider for Login {
+    async fn start_authentication_session(
+        &self,
+        _authenticator: &str,
+    ) -> Result<(Option<Vec<u8>>, Box<dyn AuthenticatorSession>), AuthError> {
+        // As SASL PLAIN has it (RFC 4616): nobody else's name, then ours, then the password.
+        let password = self.password()?;
+        let answer = [b"\0", self.user.as_bytes(), b"\0", password.as_bytes()].concat();
+        Ok((Some(answer), Box::new(LoggingIn)))
+    }
+}
+
+struct LoggingIn;
+
+#[async_trait]
+impl AuthenticatorSession for LoggingIn {
+    async fn evaluate_challenge(&mut self, _token: Option<&[u8]>) -> Result<Option<Vec<u8>>, AuthError> {
+        Err("expected a node that takes name and password at once, got a challenge".to_owned())
+    }
+
+    async fn success(&mut self, _token: Option<&[u8]>) -> Result<(), AuthError> {
+        Ok(())
     }
 }
 
@@ -73,5 +110,19 @@ mod tests {
             let said = check(&wrong).unwrap_err().to_string();
             assert!(said.contains(says), "{said}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_password_is_read_for_each_connection() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let login = Login { user: "dm".into(), password_file: file.path().to_owned() };
+        for password in ["first", "the second"] {
+            std::fs::write(file.path(), format!("{password}\n")).unwrap();
+            let (answer, _) = login.start_authentication_session("any").await.unwrap();
+            assert_eq!(answer.unwrap(), format!("\0dm\0{password}").into_bytes());
+        }
+        std::fs::write(file.path(), "").unwrap();
+        let refused = login.start_authentication_session("any").await.err().unwrap();
+        assert!(refused.contains("scylla.password_file"), "{refused}");
     }
 }

@@ -1,7 +1,9 @@
-//! The schema on a real cluster.
+//! The schema on a real cluster, and a cluster that asks who we are.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/secured.rs"]
+mod secured;
 mod support;
 
 use storage_scylla::{Scylla, ScyllaError, schema};

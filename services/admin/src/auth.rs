@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,7 +17,7 @@ const TOKEN_OCTETS_MAX: u64 = 4096;
 
 /// What an operator proves himself with. Its `Debug` shows nothing.
 #[derive(Clone)]
-pub struct Token(Arc<Zeroizing<String>>);
+pub struct Token(Arc<RwLock<Zeroizing<String>>>);
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub enum TokenError {
 impl Token {
     /// Takes a token as it is.
     pub fn new(text: String) -> Self {
-        Self(Arc::new(Zeroizing::new(text)))
+        Self(Arc::new(RwLock::new(Zeroizing::new(text))))
     }
 
     /// Reads the token of a file.
@@ -91,13 +91,28 @@ impl Token {
     }
 
     /// The token itself, to send it.
-    pub fn reveal(&self) -> &str {
-        &self.0
+    pub fn reveal(&self) -> Zeroizing<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the file again; from then on its token is the one that counts, for all copies of this one. Says whether it is
+    /// another than before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`]; the token of before stays.
+    pub fn refresh(&self, path: &Path) -> Result<bool, TokenError> {
+        let fresh = Self::read(path)?.reveal();
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_other = *current != fresh;
+        *current = fresh;
+        Ok(is_other)
     }
 
     /// Whether `given` is the token, in a time that does not tell how much of it is right.
     pub fn matches(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+        let token = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        token.as_bytes().ct_eq(given.as_bytes()).into()
     }
 }
 
@@ -137,7 +152,7 @@ mod tests {
         let path = folder.path().join("admin.token");
         let made = Token::read_or_make(&path).unwrap();
         let read = Token::read_or_make(&path).unwrap();
-        assert!(made.matches(read.reveal()));
+        assert!(made.matches(&read.reveal()));
         assert_eq!(made.reveal().len(), 43, "256 bits in base64");
         #[cfg(unix)]
         {
@@ -145,6 +160,21 @@ mod tests {
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn another_token_in_the_file_takes_the_place_of_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.token");
+        let token = Token::read_or_make(&path).unwrap();
+        let copy = token.clone();
+        assert!(!token.refresh(&path).unwrap());
+        std::fs::write(&path, "too short").unwrap();
+        let old = copy.reveal();
+        assert!(token.refresh(&path).is_err() && copy.matches(&old), "the old one goes on");
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        assert!(token.refresh(&path).unwrap());
+        assert!(copy.matches("0123456789abcdef") && !copy.matches(&old));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! An operator's gateway: SMS, push services, anything that takes an HTTP request.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -12,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use serde::Serialize;
-use service_kit::settings::GatewaySettings;
+use service_kit::{files::Watched, settings::GatewaySettings};
 use storage::{NotifyAddress, Trigger};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -44,9 +48,50 @@ struct Body<'a> {
 pub(crate) struct Gateway {
     scheme: String,
     url: String,
-    authorization: Option<HeaderValue>,
+    authorization: Option<Authorization>,
     tls: Option<TlsConnector>,
     timeout: Duration,
+}
+
+/// The Authorization header, read again when its file changes: gateways' tokens end.
+struct Authorization {
+    file: PathBuf,
+    current: Mutex<(Watched, HeaderValue)>,
+}
+
+impl Authorization {
+    fn open(file: &Path) -> Result<Self, String> {
+        let file = file.to_owned();
+        let watched = Watched::new([Some(&file)]);
+        let current = Mutex::new((watched, read_header(&file)?));
+        Ok(Self { file, current })
+    }
+
+    fn current(&self) -> HeaderValue {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changed) = current.0.changed() {
+            match read_header(&self.file) {
+                Ok(fresh) => current.1 = fresh,
+                Err(reason) => {
+                    tracing::warn!(
+                        reason,
+                        "new authorization_file cannot be used, going on with the old one"
+                    );
+                }
+            }
+            current.0.taken(changed);
+        }
+        current.1.clone()
+    }
+}
+
+fn read_header(file: &Path) -> Result<HeaderValue, String> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("could not read {shown}: {error}"))?;
+    let value = HeaderValue::from_str(text.trim());
+    let mut value = value.map_err(|_| format!("{shown} holds no header value"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl Gateway {
@@ -55,17 +100,8 @@ impl Gateway {
         let wrong = |problem: String| NotifyError::Gateway { scheme: settings.scheme.clone(), problem };
         let uri = parse(&settings.url.replace(['{', '}'], "")).map_err(|error| wrong(error.to_string()))?;
         let tls = if uri.scheme_str() == Some("https") { Some(connector().map_err(&wrong)?) } else { None };
-        let authorization = match &settings.authorization_file {
-            None => None,
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| wrong(format!("could not read {}: {error}", path.display())))?;
-                let mut value = HeaderValue::from_str(text.trim())
-                    .map_err(|_| wrong(format!("{} holds no header value", path.display())))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let file = settings.authorization_file.as_deref();
+        let authorization = file.map(Authorization::open).transpose().map_err(wrong)?;
         Ok(Self { scheme: settings.scheme.clone(), url: settings.url.clone(), authorization, tls, timeout })
     }
 
@@ -106,7 +142,7 @@ impl Gateway {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_LENGTH, body.len());
         if let Some(authorization) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+            request = request.header(header::AUTHORIZATION, authorization.current());
         }
         request.body(Full::from(body)).map_err(|error| SendError::Gateway(error.into()))
     }
@@ -189,4 +225,22 @@ fn percent_encoded(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_authorization_is_taken_from_its_file_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("authorization");
+        std::fs::write(&file, "Bearer one\n").unwrap();
+        let authorization = Authorization::open(&file).unwrap();
+        assert_eq!(authorization.current(), "Bearer one");
+        std::fs::write(&file, "Bearer the second\n").unwrap();
+        assert_eq!(authorization.current(), "Bearer the second");
+        std::fs::write(&file, "broken\nin two").unwrap();
+        assert_eq!(authorization.current(), "Bearer the second");
+    }
 }

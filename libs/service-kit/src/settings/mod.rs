@@ -213,6 +213,30 @@ impl Settings {
         }
     }
 
+    /// Every key with the value that is in force, `None` where it is unset, in the order of the sections. What the settings
+    /// know as secret stands in files that they name; still, an address may hold more than it should.
+    pub fn values(&self) -> Vec<(&'static str, Option<toml::Value>)> {
+        let mut values = Vec::new();
+        self.session.values(&mut values);
+        self.tls.values(&mut values);
+        self.admin.values(&mut values);
+        self.admin_tls.values(&mut values);
+        self.limits.values(&mut values);
+        self.process.values(&mut values);
+        self.health.values(&mut values);
+        self.storage.values(&mut values);
+        self.secrets.values(&mut values);
+        self.redis.values(&mut values);
+        self.scylla.values(&mut values);
+        self.kafka.values(&mut values);
+        self.notify.values(&mut values);
+        self.snapshot.values(&mut values);
+        self.dialect.values(&mut values);
+        self.telemetry.values(&mut values);
+        self.shutdown.values(&mut values);
+        values
+    }
+
     /// Every key with its default and what it does, in the order of the sections.
     pub fn reference() -> Vec<KeyDoc> {
         let mut keys = Vec::new();

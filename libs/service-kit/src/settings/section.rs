@@ -160,6 +160,14 @@ macro_rules! sections {
                 }
             }
 
+            /// Each key with its value, `None` where it is unset.
+            pub(super) fn values(&self, into: &mut Vec<(&'static str, Option<toml::Value>)>) {
+                $( into.push((
+                    concat!($prefix, ".", stringify!($field)),
+                    toml::Value::try_from(&self.$field).ok(),
+                )); )+
+            }
+
             pub(super) fn describe(into: &mut Vec<$crate::settings::KeyDoc>) {
                 let default = Self::default();
                 $( into.push($crate::settings::KeyDoc {

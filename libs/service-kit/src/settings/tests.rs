@@ -258,3 +258,16 @@ fn an_address_that_names_no_server_is_refused() {
     let secret = load("", &[], &[("redis.nodes", "['user:hunter2@host']")]).unwrap_err();
     assert!(!secret.to_string().contains("hunter2"), "{secret}");
 }
+
+#[test]
+fn every_key_of_the_reference_has_its_value() {
+    let settings = load("", &[], &[("session.messages_max", "7")]).unwrap();
+    let (values, reference) = (settings.values(), Settings::reference());
+    let keys: Vec<&str> = values.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, reference.iter().map(|doc| doc.key).collect::<Vec<_>>());
+    for ((key, value), doc) in values.iter().zip(&reference) {
+        let shown = value.as_ref().map(ToString::to_string);
+        let want = if *key == "session.messages_max" { Some("7".to_owned()) } else { doc.default.clone() };
+        assert_eq!(shown, want, "{key}");
+    }
+}

@@ -25,8 +25,8 @@ const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The end of its validity; `None` for what is no certificate.
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+/// The end of a certificate's validity, out of its DER; `None` for what is no certificate.
+pub fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (tag, validity, _) = element(validity_on(certificate)?)?;
     let (_, _, end) = element(validity).filter(|_| tag == SEQUENCE)?;
     let (tag, end, _) = element(end)?;

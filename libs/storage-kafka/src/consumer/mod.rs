@@ -49,6 +49,9 @@ pub struct KafkaConsumer {
     kafka: Kafka,
     topic: Topic,
     name: String,
+    group: String,
+    /// Of the files that `base` was made with.
+    generation: u64,
     /// Shared with calls that block, and given away at the end.
     base: Option<Arc<BaseConsumer<Bridge>>>,
     /// What the caller was told to have, with what is committed of it, as far as that is known.
@@ -62,23 +65,16 @@ pub struct KafkaConsumer {
 
 impl KafkaConsumer {
     pub(crate) fn new(kafka: &Kafka, topic: Topic, group: &str) -> Result<Self, StoreError> {
-        let settings = kafka.settings();
         let name = kafka.topic_name(topic);
-        let group = format!("{}{group}", settings.prefix);
-        // One process may be in several groups, and a name counts within its group.
-        let config = config::consumer(settings, &group, settings.member.as_deref())
-            .map_err(|error| StoreError::unavailable(JOIN, error))?;
-        let lag = Lag::new(kafka.metrics(), &name, topic.name(), kafka.partitions(topic));
-        let bridge = Bridge::new(lag);
-        let wake = bridge.wake();
-        let failed = |error| store_error(JOIN, error);
-        let mut base = BaseConsumer::from_config_and_context(&config, bridge).map_err(failed)?;
-        base.set_nonempty_callback(move || wake.notify_one());
-        base.subscribe(&[&name]).map_err(failed)?;
+        let group = format!("{}{group}", kafka.settings().prefix);
+        let generation = kafka.generation();
+        let base = join(kafka, topic, &name, &group)?;
         Ok(Self {
             kafka: kafka.clone(),
             topic,
             name,
+            group,
+            generation,
             base: Some(Arc::new(base)),
             owned: BTreeMap::new(),
             letting_go: Vec::new(),
@@ -87,8 +83,45 @@ impl KafkaConsumer {
         })
     }
 
+    /// With other files than before a member leaves its group and joins it again as somebody new. First its owner is told that
+    /// what it has is gone; when he comes back, nothing of it is under way any more.
+    async fn renew(&mut self) -> Result<Option<Polled>, StoreError> {
+        if self.generation == self.kafka.generation() {
+            return Ok(None);
+        }
+        if !self.owned.is_empty() {
+            let partitions: Vec<u32> = std::mem::take(&mut self.owned).into_keys().collect();
+            self.bridge().close(partitions.iter().copied());
+            self.letting_go.clear();
+            self.ready.clear();
+            return Ok(Some(Polled::Revoked(partitions)));
+        }
+        let generation = self.kafka.generation();
+        let (kafka, topic, name, group) =
+            (self.kafka.clone(), self.topic, self.name.clone(), self.group.clone());
+        let old = self.end();
+        // Dropping the old one leaves the group, which blocks; a member of the same name comes after it.
+        let joining = spawn_blocking(move || {
+            drop(old);
+            join(&kafka, topic, &name, &group)
+        });
+        let joined = joining.await.map_err(|error| cut_off(JOIN, error))?;
+        let base = match joined {
+            Ok(base) => base,
+            // As good as none: it asks for what the files say when it is tried again.
+            Err(error) => return Err(error),
+        };
+        self.base = Some(Arc::new(base));
+        (self.ready, self.failed, self.generation) = (Vec::new(), None, generation);
+        self.letting_go.clear();
+        tracing::info!(topic = self.name, "kafka consumer joins its group again, with other files");
+        Ok(None)
+    }
+
     fn base(&self) -> &Arc<BaseConsumer<Bridge>> {
-        self.base.as_ref().expect("the client is given away only when the consumer ends")
+        self.base.as_ref().expect(
+            "a client is given away where the consumer ends, and when a poll puts another in its place",
+        )
     }
 
     fn bridge(&self) -> &Bridge {
@@ -210,6 +243,22 @@ impl KafkaConsumer {
     }
 }
 
+/// A client that is a member of the group.
+fn join(kafka: &Kafka, topic: Topic, name: &str, group: &str) -> Result<BaseConsumer<Bridge>, StoreError> {
+    let settings = kafka.settings();
+    // One process may be in several groups, and a name counts within its group.
+    let config = config::consumer(settings, group, settings.member.as_deref())
+        .map_err(|error| StoreError::unavailable(JOIN, error))?;
+    let lag = Lag::new(kafka.metrics(), name, topic.name(), kafka.partitions(topic));
+    let bridge = Bridge::new(lag);
+    let wake = bridge.wake();
+    let failed = |error| store_error(JOIN, error);
+    let mut base = BaseConsumer::from_config_and_context(&config, bridge).map_err(failed)?;
+    base.set_nonempty_callback(move || wake.notify_one());
+    base.subscribe(&[name]).map_err(failed)?;
+    Ok(base)
+}
+
 /// What passes by itself while a group finds its order, or a partition's reader is being set up.
 ///
 /// A stale generation is one of them: this member is still known, and its new generation is on its way. Who is not known
@@ -245,6 +294,9 @@ fn incoming(message: &BorrowedMessage<'_>) -> Option<Incoming> {
 #[async_trait]
 impl Consumer for KafkaConsumer {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Polled, StoreError> {
+        if let Some(polled) = self.renew().await? {
+            return Ok(polled);
+        }
         self.let_go()?;
         let deadline = Instant::now() + wait;
         let wake = self.bridge().wake();

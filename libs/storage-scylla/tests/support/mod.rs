@@ -14,16 +14,20 @@ pub struct Keyspace {
 
 /// Settings for a keyspace that no other run has; `None` where no cluster is named and the test is to be skipped.
 pub fn settings(name: &str) -> Option<ScyllaSettings> {
-    let address = storage::laws::test_server("FLOTILLA_TEST_CASSANDRA")?;
+    Some(settings_at(&storage::laws::test_server("FLOTILLA_TEST_CASSANDRA")?, name))
+}
+
+/// The same of the cluster there.
+pub fn settings_at(address: &str, name: &str) -> ScyllaSettings {
     let run = jiff::Timestamp::now().as_microsecond();
-    Some(ScyllaSettings {
+    ScyllaSettings {
         contact_points: address.split(',').map(str::to_owned).collect(),
         keyspace: format!("t_{name}_{run:x}"),
         replication: Replication::Everywhere(1),
         request_timeout: Span::of_ms(20_000),
         connect_timeout: Span::of_ms(20_000),
         ..ScyllaSettings::default()
-    })
+    }
 }
 
 impl Keyspace {

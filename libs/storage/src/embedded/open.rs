@@ -65,6 +65,16 @@ impl Embedded {
         dir.join("format").exists() || dir.join("engine").exists()
     }
 
+    /// Whether this program could open the directory, by its format: nothing is opened, locked or written, so another
+    /// process may have it. False where it is new.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Format`], [`OpenError::NoFormat`], or [`OpenError::Io`].
+    pub fn check_format(dir: &Path) -> Result<bool, OpenError> {
+        check_format(dir).map(|fresh| !fresh)
+    }
+
     /// Opens a data directory, or makes one.
     ///
     /// Blocks while what was written last is read back. No more than one process can have it open.

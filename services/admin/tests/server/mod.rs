@@ -94,7 +94,7 @@ impl Server {
     }
 
     pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", self.token.reveal())
+        format!("Bearer {}", self.token.reveal().as_str())
     }
 
     pub(crate) async fn connect(&self) -> Connection {

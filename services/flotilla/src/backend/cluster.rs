@@ -7,6 +7,7 @@ use campaign_service::CampaignMetrics;
 use futures_util::future::BoxFuture;
 use service_kit::{
     Health, Settings, Shutdown,
+    refusal::with_causes,
     settings::{Role, SnapshotSettings},
 };
 use storage::{Collector, KeyRing, Ownership, OwnsNone, StoreError, Stores};
@@ -21,7 +22,7 @@ use storage_scylla::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Backend, Opening, keep_keys_fresh};
+use super::{Backend, Opening, Work, keep_keys_fresh};
 
 /// How far behind the durable time of a device's last visit may be.
 const SEEN_GRAIN: Duration = Duration::from_secs(3600);
@@ -32,6 +33,8 @@ const JOBS_END_MAX: Duration = Duration::from_secs(10);
 const JOBS_GROUP: &str = "flotilla-jobs";
 const EVENTS_GROUP: &str = "flotilla-events";
 const TRIGGERS_GROUP: &str = "flotilla-triggers";
+/// All of them.
+pub(crate) const CONSUMER_GROUPS: [&str; 3] = [JOBS_GROUP, EVENTS_GROUP, TRIGGERS_GROUP];
 
 const REDIS: &str = "redis";
 const KAFKA: &str = "kafka";
@@ -49,8 +52,7 @@ fn servers_of(role: Role) -> &'static [&'static str] {
 /// Connects to the servers, waiting for those that are away; `None` when the end was asked for meanwhile.
 pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend>> {
     let settings = opening.settings;
-    let key_file = settings.secrets.key_file.as_deref().context("secrets.key_file is not set")?;
-    let keys = KeyRing::from_file(key_file)?;
+    let has_work = opening.roles.iter().any(|role| *role != Role::Snapshot);
     for server in [REDIS, KAFKA, SCYLLA] {
         let by: Vec<_> = opening.roles.iter().filter(|role| servers_of(**role).contains(&server)).collect();
         if !by.is_empty() {
@@ -58,15 +60,30 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Option<Backend
             opening.health.needs(server, &by.join(", "));
         }
     }
+    if !has_work {
+        return open_trees(opening).await;
+    }
+    let key_file = settings.secrets.key_file.as_deref().context("secrets.key_file is not set")?;
+    let keys = KeyRing::from_file(key_file)?;
     let kafka = Kafka::new(&settings.kafka, opening.metrics)?;
     let Some(scylla) = connect_scylla(opening).await? else { return Ok(None) };
     let Some(redis) = connect_redis(opening).await? else { return Ok(None) };
-    scylla.measure(opening.metrics);
     redis.measure(opening.metrics);
     if needs(opening, KAFKA) && wait_for_kafka(opening, &kafka).await.is_none() {
         return Ok(None);
     }
     compose(opening, &keys, redis, &kafka, &scylla).map(Some)
+}
+
+/// For a process that looks after stored trees and does nothing else: Scylla alone, and no keys.
+async fn open_trees(opening: &Opening<'_>) -> anyhow::Result<Option<Backend>> {
+    let Some(scylla) = connect_scylla(opening).await? else { return Ok(None) };
+    Ok(Some(Backend {
+        work: None,
+        collector: Arc::new(Snapshots::new(scylla.clone(), trees(&opening.settings.snapshot))),
+        beside: vec![watch_scylla(opening, &scylla)],
+        ended: Box::pin(std::future::ready(())),
+    }))
 }
 
 /// Looks after the trees in Scylla. A server that is away is not waited for.
@@ -84,7 +101,8 @@ async fn connect_scylla(opening: &Opening<'_>) -> anyhow::Result<Option<Scylla>>
     storage_scylla::check(settings)?;
     let pause_max = opening.settings.process.retry_pause_max.value();
     let connect = || Scylla::connect(settings);
-    Ok(opening.health.wait_for::<_, ScyllaError, _>(SCYLLA, pause_max, connect).await)
+    let scylla = opening.health.wait_for::<_, ScyllaError, _>(SCYLLA, pause_max, connect).await;
+    Ok(scylla.inspect(|scylla| scylla.measure(opening.metrics)))
 }
 
 async fn connect_redis(opening: &Opening<'_>) -> anyhow::Result<Option<Redis>> {
@@ -155,7 +173,9 @@ fn compose(
     };
 
     let mut beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];
-    beside.extend(watch(opening, &redis, kafka, scylla));
+    beside.extend(watch(opening, &redis, kafka));
+    beside.push(watch_scylla(opening, scylla));
+    beside.extend(keep_files_fresh(opening, &redis, kafka));
     let mut ownership: Arc<dyn Ownership> = Arc::new(OwnsNone);
     if opening.roles.contains(&Role::Campaign) {
         ownership = jobs.ownership();
@@ -175,7 +195,8 @@ fn compose(
             }
         })
     };
-    Ok(Backend { stores, keys: keys.clone(), ownership, collector: snapshots, beside, ended })
+    let work = Some(Work { stores, keys: keys.clone(), ownership });
+    Ok(Backend { work, collector: snapshots, beside, ended })
 }
 
 /// Runs a worker until the drain begins.
@@ -207,44 +228,98 @@ fn trees(settings: &SnapshotSettings) -> SnapshotOptions {
     }
 }
 
+/// What runs beside the roles, and its name.
+type Beside = (&'static str, BoxFuture<'static, anyhow::Result<()>>);
+
 /// Asks the servers that are needed whether they are there, as long as the process runs.
-fn watch(
-    opening: &Opening<'_>,
-    redis: &Arc<Redis>,
-    kafka: &Kafka,
-    scylla: &Scylla,
-) -> Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> {
+fn watch(opening: &Opening<'_>, redis: &Arc<Redis>, kafka: &Kafka) -> Vec<Beside> {
+    let mut watches = Vec::new();
+    if needs(opening, REDIS) {
+        let redis = Arc::clone(redis);
+        watches.push(watch_one(opening, REDIS, move || {
+            let redis = Arc::clone(&redis);
+            async move { redis.ping().await }
+        }));
+    }
+    if needs(opening, KAFKA) {
+        let kafka = kafka.clone();
+        watches.push(watch_one(opening, KAFKA, move || {
+            let kafka = kafka.clone();
+            async move { kafka.ping().await }
+        }));
+    }
+    watches
+}
+
+fn watch_scylla(opening: &Opening<'_>, scylla: &Scylla) -> Beside {
+    let scylla = scylla.clone();
+    watch_one(opening, SCYLLA, move || {
+        let scylla = scylla.clone();
+        async move { scylla.ping().await }
+    })
+}
+
+fn watch_one<F>(opening: &Opening<'_>, server: &'static str, ping: impl Fn() -> F + Send + 'static) -> Beside
+where
+    F: Future<Output = Result<(), StoreError>> + Send + 'static,
+{
     let settings = &opening.settings.health;
     let (period, timeout) = (settings.probe_period.value(), settings.probe_timeout.value());
     let health: Health = opening.health.clone();
-    let mut watches: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)> = Vec::new();
-    if needs(opening, REDIS) {
-        let (health, redis) = (health.clone(), Arc::clone(redis));
-        watches.push((
-            REDIS,
-            Box::pin(async move {
-                health.watch(REDIS, period, timeout, || redis.ping()).await;
-                Ok(())
-            }),
-        ));
-    }
-    if needs(opening, KAFKA) {
-        let (health, kafka) = (health.clone(), kafka.clone());
-        watches.push((
-            KAFKA,
-            Box::pin(async move {
-                health.watch(KAFKA, period, timeout, || kafka.ping()).await;
-                Ok(())
-            }),
-        ));
-    }
-    let scylla = scylla.clone();
-    watches.push((
-        SCYLLA,
-        Box::pin(async move {
-            health.watch(SCYLLA, period, timeout, || scylla.ping()).await;
-            Ok(())
-        }),
-    ));
-    watches
+    let watching = async move {
+        health.watch(server, period, timeout, ping).await;
+        Ok(())
+    };
+    (server, Box::pin(watching))
+}
+
+/// Reads passwords and certificates again when their files change. What Scylla's connections are made with is read
+/// for each of them.
+fn keep_files_fresh(opening: &Opening<'_>, redis: &Arc<Redis>, kafka: &Kafka) -> Vec<Beside> {
+    let (redis, kafka) = (Arc::clone(redis), kafka.clone());
+    let of_redis = keep_fresh(opening, REDIS, move || {
+        let redis = Arc::clone(&redis);
+        async move { redis.refresh().await }
+    });
+    let of_kafka = keep_fresh(opening, KAFKA, move || {
+        let kafka = kafka.clone();
+        async move { kafka.refresh().await }
+    });
+    vec![("the reader of Redis' files", of_redis), ("the reader of Kafka's files", of_kafka)]
+}
+
+fn keep_fresh<E, F>(
+    opening: &Opening<'_>,
+    server: &'static str,
+    refresh: impl Fn() -> F + Send + 'static,
+) -> BoxFuture<'static, anyhow::Result<()>>
+where
+    E: std::error::Error + Send,
+    F: Future<Output = Result<bool, E>> + Send + 'static,
+{
+    let (period, shutdown) = (opening.settings.secrets.reload_period.value(), opening.shutdown.clone());
+    Box::pin(async move {
+        let mut said = String::new();
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return Ok(()),
+                () = tokio::time::sleep(period) => {}
+            }
+            match refresh().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    said.clear();
+                    tracing::info!(server, "connected anew, with other files than before");
+                }
+                Err(error) => {
+                    let reason = with_causes(&error);
+                    // Until the files change again it is the same at every look.
+                    if reason != said {
+                        tracing::warn!(server, reason, "the new files cannot be used, going on as before");
+                        said = reason;
+                    }
+                }
+            }
+        }
+    })
 }

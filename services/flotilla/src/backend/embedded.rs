@@ -5,7 +5,7 @@ use std::sync::Arc;
 use service_kit::Settings;
 use storage::{Collector, Embedded, OwnsAll, Stores};
 
-use super::{Backend, Opening, keep_keys_fresh};
+use super::{Backend, Opening, Work, keep_keys_fresh};
 
 /// Opens the data directory.
 pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Backend> {
@@ -14,9 +14,7 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Backend> {
     let beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];
     let collector = Arc::new(opened.clone());
     Ok(Backend {
-        stores: Stores::of(opened),
-        keys,
-        ownership: Arc::new(OwnsAll),
+        work: Some(Work { stores: Stores::of(opened), keys, ownership: Arc::new(OwnsAll) }),
         collector,
         beside,
         ended: Box::pin(std::future::ready(())),

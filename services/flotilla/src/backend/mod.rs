@@ -5,6 +5,7 @@ mod embedded;
 
 use std::sync::Arc;
 
+pub(crate) use cluster::CONSUMER_GROUPS;
 use futures_util::future::BoxFuture;
 use service_kit::{
     Health, Metrics, Settings, Shutdown,
@@ -14,16 +15,22 @@ use storage::{Collector, KeyRing, Ownership, Stores};
 
 /// Opened stores, and what has to run beside the roles.
 pub(crate) struct Backend {
-    pub(crate) stores: Stores,
-    pub(crate) keys: KeyRing,
-    /// Which campaigns are this process's.
-    pub(crate) ownership: Arc<dyn Ownership>,
+    /// `None` where no role of the process works on stores: then nothing that they are on is connected to.
+    pub(crate) work: Option<Work>,
     /// Looks after stored trees.
     pub(crate) collector: Arc<dyn Collector>,
     /// Runs until the end is asked for: with a name for when it fails.
     pub(crate) beside: Vec<(&'static str, BoxFuture<'static, anyhow::Result<()>>)>,
     /// Awaited when all of it has ended.
     pub(crate) ended: BoxFuture<'static, ()>,
+}
+
+/// What roles work on.
+pub(crate) struct Work {
+    pub(crate) stores: Stores,
+    pub(crate) keys: KeyRing,
+    /// Which campaigns are this process's.
+    pub(crate) ownership: Arc<dyn Ownership>,
 }
 
 /// What opening needs to know.

@@ -75,7 +75,7 @@ impl ClientArgs {
 
 fn read_token(path: &Path) -> Result<String, Failure> {
     match Token::read(path) {
-        Ok(token) => Ok(token.reveal().to_owned()),
+        Ok(token) => Ok(token.reveal().to_string()),
         Err(error) => Err(Failure::from(anyhow::Error::from(error))),
     }
 }

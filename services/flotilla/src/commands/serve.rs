@@ -7,6 +7,7 @@ use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use admin_service::{TOKEN_FILE, Token};
@@ -16,6 +17,7 @@ use clap::Args;
 use service_kit::{
     Health, Metrics, Settings, Shutdown, Supervisor, health,
     metrics::{show_filesystem, show_process},
+    refusal::with_causes,
     settings::{AdminSettings, Role, StorageBackend},
     telemetry::{self, otlp},
     tls::{self, ListenerTls},
@@ -28,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::{Backend, Opening},
+    backend::{Backend, Opening, Work},
     exit::{Exit, Failure},
     output,
 };
@@ -274,12 +276,36 @@ async fn start(
     admin_listener: Option<TcpListener>,
     admin_tls: Option<Arc<ListenerTls>>,
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
-    let Opening { settings, roles, health, metrics, shutdown } = opening;
-    let Backend { stores, keys, ownership, collector, beside, .. } = backend;
+    let Opening { settings, roles, metrics, shutdown, .. } = opening;
+    let Backend { work, collector, beside, .. } = backend;
     let mut tasks = JoinSet::new();
     for (name, work) in beside {
         tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });
     }
+    if roles.contains(&Role::Snapshot) {
+        let (settings, metrics) = (settings.snapshot.clone(), metrics.clone());
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            snapshot_service::run(&settings, collector, &metrics, shutdown).await;
+            Ok(())
+        });
+    }
+    if let Some(work) = work {
+        start_work(&opening, work, admin_listener, admin_tls, &mut tasks).await?;
+    }
+    Ok(tasks)
+}
+
+/// Starts the roles that work on stores.
+async fn start_work(
+    opening: &Opening<'_>,
+    work: Work,
+    admin: Option<TcpListener>,
+    tls: Option<Arc<ListenerTls>>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let Opening { settings, roles, health, metrics, shutdown } = *opening;
+    let Work { stores, keys, ownership } = work;
     let tenant = TenantId::default();
     let process = if roles.contains(&Role::Campaign) {
         Process::of_many(ownership, CampaignMetrics::new(metrics))
@@ -290,14 +316,6 @@ async fn start(
     let campaigns = CampaignService::in_process(stores.clone(), tenant.clone(), process);
     if roles.contains(&Role::Campaign) {
         tasks.spawn(own_campaigns(campaigns.clone(), shutdown.clone()));
-    }
-    if roles.contains(&Role::Snapshot) {
-        let (settings, metrics) = (settings.snapshot.clone(), metrics.clone());
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            snapshot_service::run(&settings, collector, &metrics, shutdown).await;
-            Ok(())
-        });
     }
     if roles.contains(&Role::Session) {
         let listener = bind(settings.session.listen, "session.listen").await?;
@@ -318,12 +336,20 @@ async fn start(
             run.context("triggers could not be sent")
         });
     }
-    if let Some(listener) = admin_listener {
+    if let Some(listener) = admin {
         // Whoever waits for the address wants the token next.
         let token = token(&settings.admin, &settings.storage.data)?;
-        let tls = admin_tls;
         if let Some(tls) = &tls {
             tls.show(metrics, "admin");
+        }
+        if let Some(token) = token.clone() {
+            let file = token_file(&settings.admin, &settings.storage.data);
+            tasks.spawn(keep_token_fresh(
+                token,
+                file,
+                settings.secrets.reload_period.value(),
+                shutdown.clone(),
+            ));
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
         announce(&format!("admin listener   {scheme}://{}", listener.local_addr()?))?;
@@ -346,7 +372,7 @@ async fn start(
             Ok(())
         });
     }
-    Ok(tasks)
+    Ok(())
 }
 
 async fn own_campaigns(campaigns: CampaignService, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -390,15 +416,48 @@ fn token(settings: &AdminSettings, data: &Path) -> anyhow::Result<Option<Token>>
         tracing::warn!("the admin listener asks for no token");
         return Ok(None);
     }
-    if let Some(path) = &settings.token_file {
-        if tls::is_open_to_all(path) {
-            let path = path.display();
+    let file = token_file(settings, data);
+    if settings.token_file.is_some() {
+        if tls::is_open_to_all(&file) {
+            let path = file.display();
             tracing::warn!(%path, "the token can be read by every user of this machine, expected mode 0600 or 0640");
         }
-        return Ok(Some(Token::read(path)?));
+        return Ok(Some(Token::read(&file)?));
     }
     std::fs::create_dir_all(data).with_context(|| format!("could not make {}", data.display()))?;
-    Ok(Some(Token::read_or_make(&data.join(TOKEN_FILE))?))
+    Ok(Some(Token::read_or_make(&file)?))
+}
+
+pub(super) fn token_file(settings: &AdminSettings, data: &Path) -> PathBuf {
+    settings.token_file.clone().unwrap_or_else(|| data.join(TOKEN_FILE))
+}
+
+/// Takes another token when its file has one.
+async fn keep_token_fresh(
+    token: Token,
+    file: PathBuf,
+    period: Duration,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            () = shutdown.draining() => return Ok(()),
+            () = tokio::time::sleep(period) => {}
+        }
+        let (reading, path) = (token.clone(), file.clone());
+        match tokio::task::spawn_blocking(move || reading.refresh(&path)).await? {
+            Ok(false) => said.clear(),
+            Ok(true) => tracing::info!("the admin token is another one now"),
+            Err(error) => {
+                let reason = with_causes(&error);
+                if reason != said {
+                    tracing::warn!(reason, "the admin token cannot be read again, going on with the old one");
+                    said = reason;
+                }
+            }
+        }
+    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

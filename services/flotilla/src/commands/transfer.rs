@@ -16,7 +16,7 @@ use storage::TenantId;
 use transfer::{Counts, Export, Resume, Side};
 
 use crate::{
-    backend::{Backend, Opening},
+    backend::{Backend, Opening, Work},
     exit::{Exit, Failure},
     output::grouped,
 };
@@ -140,7 +140,8 @@ fn with_side<T>(
             shutdown: &shutdown,
         };
         let opened = Backend::open(&opening).await?;
-        let Backend { stores, keys, beside, ended, .. } = opened.context("the store was not opened")?;
+        let Backend { work: opened, beside, ended, .. } = opened.context("the store was not opened")?;
+        let Work { stores, keys, .. } = opened.context("the store was not opened for work")?;
         let mut tasks = tokio::task::JoinSet::new();
         for (name, work) in beside {
             tasks.spawn(async move { work.await.with_context(|| format!("{name} could not run")) });

@@ -50,7 +50,7 @@ impl Server {
     /// A client of its API.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         let token = Token::read(&self.data.join(TOKEN_FILE))?;
-        Ok(Client::new(&self.admin, Some(token.reveal().to_owned())))
+        Ok(Client::new(&self.admin, Some(token.reveal().to_string())))
     }
 
     /// Kills the process where it stands and starts another on the same data and addresses.

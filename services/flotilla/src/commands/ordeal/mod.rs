@@ -116,7 +116,7 @@ impl Ordeal<'_> {
         let admin = admin.context("there is no admin process")?.address;
         let token =
             Token::read(&process::token_folder(self.folder).join(TOKEN_FILE)).map_err(anyhow::Error::from)?;
-        let client = Client::new(&format!("http://{admin}"), Some(token.reveal().to_owned()));
+        let client = Client::new(&format!("http://{admin}"), Some(token.reveal().to_string()));
 
         let plan = Plan::new(self.args.devices, self.args.poll);
         let mut fleet = loadtest::Fleet::new(&devices_url, self.args.devices, self.args.seed);
