@@ -11,6 +11,7 @@ use crate::commands::{
     dead::DeadArgs,
     demo::DemoArgs,
     device::DeviceArgs,
+    doctor::DoctorArgs,
     fleet::FleetArgs,
     health::HealthArgs,
     log_level::LogLevelArgs,
@@ -20,6 +21,7 @@ use crate::commands::{
     secrets::SecretsArgs,
     serve::ServeArgs,
     snapshot::SnapshotArgs,
+    support_bundle::SupportBundleArgs,
     topics::TopicsArgs,
     transfer::{ExportArgs, ImportArgs},
 };
@@ -31,7 +33,8 @@ use crate::commands::{
     version,
     arg_required_else_help = true,
     after_help = "\
-Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 a campaign that was watched was stopped or is held.
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 a campaign that was watched was stopped or is held,
+6 nothing is wrong but something may soon be (flotilla doctor).
 
 Examples:
   flotilla demo --devices 1000
@@ -95,6 +98,25 @@ Examples:
   flotilla health --config /etc/flotilla/flotilla.toml --serving
   flotilla health --address 127.0.0.1:8082")]
     Health(HealthArgs),
+    /// Check everything that a server needs, and say what is wrong and what to do
+    #[command(after_help = "\
+Looks at settings, data directory, clock, certificates, secrets, listeners and limits, and in a cluster at Redis, Kafka and
+Scylla. Changes nothing; a server may run meanwhile. Run it where the server runs, as the user that runs it.
+Ends with 0 where all is well, with 6 where there are warnings, with 1 where a server would not start or not work.
+
+Examples:
+  flotilla doctor --data ./flotilla-data
+  flotilla doctor --config /etc/flotilla.toml -o json")]
+    Doctor(DoctorArgs),
+    /// Gather what is needed to find out what went wrong, without secrets
+    #[command(after_help = "\
+Writes an archive with the settings, versions, the doctor's report, health, metrics, what the system says of the process,
+campaigns and the end of a log. Secrets are left out, and the names of devices are hashed; see its README.txt.
+
+Examples:
+  flotilla support-bundle --data ./flotilla-data
+  flotilla support-bundle --config /etc/flotilla.toml --log /var/log/flotilla.log --output bundle.tar.gz")]
+    SupportBundle(SupportBundleArgs),
     /// Add, import, list and look into devices
     Device(DeviceArgs),
     /// Add and list firmware files

@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Conflict = 4,
     /// A campaign that was watched was stopped, or is held by a gate.
     CampaignFailed = 5,
+    /// Nothing is wrong, and something may soon be.
+    Warnings = 6,
 }
 
 impl From<Exit> for ExitCode {

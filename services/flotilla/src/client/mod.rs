@@ -1,7 +1,7 @@
 //! The client of the admin API that the commands share.
 
 mod args;
-mod tls;
+pub(crate) mod tls;
 
 use std::{
     io::{self, BufRead, BufReader, Read},

@@ -10,7 +10,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use crate::exit::Failure;
 
 /// Checks the server against the authorities of `ca`, or the system's, and shows it `identity`: certificate and key.
-pub(super) fn config(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<TlsConfig, Failure> {
+pub(crate) fn config(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<TlsConfig, Failure> {
     let authorities = match ca {
         Some(path) => certificates(path)?,
         None => system_authorities()?,

@@ -7,6 +7,7 @@ pub(crate) mod convert;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod device;
+pub(crate) mod doctor;
 pub(crate) mod faults;
 pub(crate) mod fleet;
 pub(crate) mod health;
@@ -17,6 +18,7 @@ pub(crate) mod schema;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 pub(crate) mod snapshot;
+pub(crate) mod support_bundle;
 pub(crate) mod topics;
 pub(crate) mod transfer;
 
@@ -30,6 +32,8 @@ use crate::{
 /// Does what the command line asks.
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::SupportBundle(args) => support_bundle::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Ordeal(args) => ordeal::run(&args),
         Command::Export(args) => transfer::export(&args),

@@ -1,0 +1,174 @@
+//! The machine: its clock, its bounds, its addresses.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::{Resource, getrlimit};
+use service_kit::{Settings, settings::Role};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::Finding;
+use crate::commands::serve::HEALTH_LISTEN;
+
+/// How long the clock is watched.
+const WATCH: Duration = Duration::from_millis(300);
+/// A clock that moves by more against the time that has passed is being set, or runs wrong.
+const JUMP_MAX: Duration = Duration::from_secs(1);
+/// How long a neighbour may take to be reached.
+const REACH: Duration = Duration::from_secs(3);
+/// Files that are open beside connections: the store's, Kafka's, logs.
+const FILES_BESIDE: u64 = 512;
+
+/// Whether the clock says a plausible time and runs evenly. How it stands to the servers' is told by their checks.
+pub(super) async fn clock() -> Vec<Finding> {
+    const CHECK: &str = "clock";
+    let (wall, steady) = (SystemTime::now(), Instant::now());
+    tokio::time::sleep(WATCH).await;
+    let passed = steady.elapsed();
+    let remedy = "run a time service: timedatectl set-ntp true";
+    let Ok(shown) = SystemTime::now().duration_since(wall) else {
+        return vec![Finding::fail(CHECK, "the clock went back while it was watched", remedy)];
+    };
+    let now = jiff::Timestamp::now();
+    if now < "2026-01-01T00:00:00Z".parse().unwrap_or(now) {
+        return vec![Finding::fail(CHECK, format!("the clock says {now:.0}, which is over"), remedy)];
+    }
+    if shown.abs_diff(passed) > JUMP_MAX {
+        let what = format!("the clock moved by {shown:?} while {passed:?} passed");
+        return vec![Finding::warn(CHECK, what, remedy)];
+    }
+    vec![Finding::ok(CHECK, format!("{now:.0}, and it runs evenly"))]
+}
+
+/// Whether as many connections can be open as the settings allow.
+pub(super) fn open_files(settings: &Settings) -> Vec<Finding> {
+    const CHECK: &str = "open-files";
+    let has_devices = settings.process.all().contains(&Role::Session);
+    let connections = if has_devices { settings.session.connections_max.value() } else { 0 };
+    let needed = connections + FILES_BESIDE;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit < needed {
+        let what = format!("{limit} files may be open, and session.connections_max asks for {needed}");
+        let remedy = format!(
+            "ulimit -n {needed}, LimitNOFILE={needed} in the systemd unit, or a smaller session.connections_max"
+        );
+        return vec![Finding::warn(CHECK, what, remedy)];
+    }
+    vec![Finding::ok(CHECK, format!("{limit} files may be open, {needed} are enough"))]
+}
+
+/// Whether each listener's address is free, or served already.
+pub(super) async fn listeners(settings: Arc<Settings>) -> Vec<Finding> {
+    let roles = settings.process.all();
+    let has_admin = roles.contains(&Role::Admin);
+    let mut findings = Vec::new();
+    if roles.contains(&Role::Session) {
+        findings.push(listener("session.listen", settings.session.listen, false).await);
+    }
+    if has_admin {
+        // Behind TLS it is not asked how it is.
+        let is_plain = settings.admin_tls.certificate.is_none();
+        findings.push(listener("admin.listen", settings.admin.listen, is_plain).await);
+    }
+    if let Some(address) = settings.health.listen.or((!has_admin).then_some(HEALTH_LISTEN)) {
+        findings.push(listener("health.listen", address, true).await);
+    }
+    findings
+}
+
+async fn listener(key: &str, address: SocketAddr, has_health: bool) -> Finding {
+    const CHECK: &str = "listeners";
+    if address.port() == 0 {
+        return Finding::ok(CHECK, format!("{key}: takes a free port at each start"));
+    }
+    match tokio::time::timeout(REACH, TcpStream::connect(reachable(address))).await {
+        Ok(Ok(stream)) if !has_health => {
+            drop(stream);
+            Finding::ok(CHECK, format!("{key}: {address} is served already"))
+        }
+        Ok(Ok(stream)) => match tokio::time::timeout(REACH, is_flotilla(stream)).await {
+            Ok(true) => Finding::ok(CHECK, format!("{key}: {address} is served by flotilla already")),
+            _ => Finding::warn(
+                CHECK,
+                format!("{key}: {address} is taken, and not by a flotilla that tells its health there"),
+                format!("see who has it: ss -ltnp sport = :{}", address.port()),
+            ),
+        },
+        _ => match TcpListener::bind(address).await {
+            Ok(_) => Finding::ok(CHECK, format!("{key}: {address} is free")),
+            Err(error) => Finding::fail(
+                CHECK,
+                format!("{key}: expected an address of this machine to listen on, got {address}: {error}"),
+                "choose one of `ip address`, or 0.0.0.0; a port below 1024 needs a capability",
+            ),
+        },
+    }
+}
+
+/// Where a listener on all addresses is reached from here.
+pub(in crate::commands) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn is_flotilla(mut stream: TcpStream) -> bool {
+    let request = b"GET /health/livez HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    let mut answer = Vec::new();
+    stream.write_all(request).await.is_ok()
+        && stream.take(4096).read_to_end(&mut answer).await.is_ok()
+        && answer.starts_with(b"HTTP/1.")
+        && answer.windows(5).any(|five| five == b" 200 ")
+}
+
+/// Whether the name that devices are told leads somewhere.
+pub(super) async fn public_url(settings: Arc<Settings>) -> Vec<Finding> {
+    const CHECK: &str = "public-url";
+    let Some(url) = &settings.session.public_url else { return Vec::new() };
+    let (is_tls, rest) = match url.as_str().split_once("://") {
+        Some((scheme, rest)) => (scheme == "https", rest),
+        None => return Vec::new(),
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let port = if is_tls { 443 } else { 80 };
+    let target = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    if settings.tls.certificate.is_some() && !is_tls {
+        let what =
+            format!("session.public_url: expected https, as there is session.tls.certificate, got {url}");
+        return vec![Finding::fail(CHECK, what, "write it with https://")];
+    }
+    let addresses: Vec<SocketAddr> = match tokio::net::lookup_host(&target).await {
+        Ok(addresses) => addresses.collect(),
+        Err(error) => {
+            let what = format!(
+                "session.public_url: expected a name that leads to this server, got {target}: {error}"
+            );
+            return vec![Finding::fail(
+                CHECK,
+                what,
+                "add the name to DNS: devices are told it in every answer",
+            )];
+        }
+    };
+    for address in &addresses {
+        if let Ok(Ok(_)) = tokio::time::timeout(REACH, TcpStream::connect(address)).await {
+            return vec![Finding::ok(CHECK, format!("{url} answers at {address}"))];
+        }
+    }
+    let what = format!("{url} leads to {addresses:?}, where nothing answers from here");
+    vec![Finding::warn(
+        CHECK,
+        what,
+        "start the server, or see to what stands before it; from inside it may be meant to be so",
+    )]
+}
