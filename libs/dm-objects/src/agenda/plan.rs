@@ -189,8 +189,13 @@ impl Agenda {
         // Of a package that lies there, only the node's children tell whether the Exec was an Update's.
         let is_unclear =
             task.stage == FirmwareStage::ExecSent && matches!(task.method, FirmwareMethod::Url(_));
-        if !self.survey(is_unclear) {
-            self.judge(task);
+        if self.survey(is_unclear) {
+            return;
+        }
+        self.judge(task);
+        if self.known.fumo_root.is_none() && !self.work.ended {
+            // After a restore an Exec may have left that found the node, while what it found is lost.
+            self.locate(task);
         }
     }
 

@@ -658,6 +658,28 @@ fn without_a_report_version_and_state_tell() {
 }
 
 #[test]
+fn where_nobody_knows_the_node_any_more_it_is_found_before_its_state_can_tell() {
+    let one = Device::intel();
+    let two = Device::intel().without("FUMO/FwPkg/DownloadAndUpdate");
+    for (device, state, want) in [
+        (&one, "10", Some(FirmwareFact::ExecLost)),
+        (&one, "60", None),
+        (&one, "70", Some(FirmwareFact::Failed { code: 410 })),
+        (&two, "50", Some(FirmwareFact::ExecLost)),
+        (&two, "30", None),
+    ] {
+        let mut device = device.clone().with("FUMO/FwPkg/State", state);
+        let known = Known { dev_detail_fresh: true, ..Known::default() };
+        let (lines, facts) = firmware(&mut device, &known, task(url(), ExecSent), &[]);
+        assert_eq!(facts, want.into_iter().collect::<Vec<_>>(), "State {state}");
+        assert!(!lines.iter().any(|line| line.contains("Exec")), "{lines:?}");
+    }
+    let mut bare = Device::new(&[("DevDetail/FwV", "1.0.0")]);
+    let (_, facts) = firmware(&mut bare, &Known::default(), task(url(), ExecSent), &[]);
+    assert!(matches!(facts[..], [FirmwareFact::NotCapable { .. }]), "{facts:?}");
+}
+
+#[test]
 fn a_session_that_begins_reported_reads_the_version() {
     for repeated in [false, true] {
         let mut device = Device::intel().with("DevDetail/FwV", TARGET);
