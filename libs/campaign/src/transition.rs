@@ -55,6 +55,12 @@ impl Job {
         }
     }
 
+    /// Nobody knows any more whether the last Exec has left: the attempt goes to where none is sent, and the device is asked
+    /// what became of it. Changes nothing where that is known.
+    pub fn assume_exec_left(&self, device: &DevId, now: Timestamp) -> Transition {
+        self.reach(device, FirmwareStage::ExecSent, now)
+    }
+
     /// The attempt ends, and it is decided whether and when there is another.
     pub fn end(
         &self,

@@ -2,6 +2,7 @@
 
 mod address;
 mod artifact;
+pub mod backup;
 mod campaigns;
 mod collect;
 mod device;

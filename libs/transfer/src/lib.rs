@@ -5,6 +5,7 @@ mod import;
 mod line;
 mod octets;
 mod pieces;
+mod restored;
 mod resume;
 mod tree;
 
@@ -13,6 +14,7 @@ use storage::{StoreError, Stores, TenantId, seal::KeyRing};
 pub use export::{Export, export};
 pub use import::import;
 pub use line::{Counts, FORMAT};
+pub use restored::{Settled, settle};
 pub use resume::Resume;
 
 /// One side: whose things are moved, where they are, and what seals credentials on their way.

@@ -219,3 +219,56 @@ async fn what_does_not_fit_is_refused_by_its_line() {
     }
     assert!(empty.stores.campaigns.load(&empty.tenant, CampaignId(1)).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_comes_out_of_a_backup_sends_no_exec_again_and_takes_no_digest_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let side = side(folder.path());
+    fill(&side).await;
+    let Side { tenant, stores, .. } = &side;
+    let epoch = stores.jobs.claim(tenant, CampaignId(1)).await.unwrap();
+    let waits = Release {
+        device: id(5),
+        job: Job { campaign: CampaignId(1), ordinal: 5, attempt: 1, phase: Phase::Waiting, since: at(20) },
+        event: event(5, 20, EventKind::Released { wave: 0, after: None }),
+        trigger_until: None,
+    };
+    stores.jobs.release(tenant, CampaignId(1), epoch, &[waits]).await.unwrap();
+    let started = JobEvent::campaign(at(21), EventKind::Resumed { by: "somebody".into() });
+    stores.jobs.append(tenant, CampaignId(1), epoch, &[started]).await.unwrap();
+    let before: Vec<Job> = in_flight(&side).await;
+    assert!(before.iter().any(|job| job.phase.stage() < FirmwareStage::ExecSent), "{before:?}");
+
+    let settled = transfer::settle(&side, Some(at(30)), at(40)).await.unwrap();
+    let after = in_flight(&side).await;
+    assert_eq!(after.len(), before.len());
+    for (job, was) in after.iter().zip(&before) {
+        // Nothing goes back, and nothing stands before its Exec.
+        assert!(
+            job.phase.stage() >= was.phase.stage().max(FirmwareStage::ExecSent),
+            "{was:?} became {job:?}"
+        );
+        assert_eq!(job.attempt, was.attempt);
+    }
+    for device in stores.devices.scan(tenant, 0, 100).await.unwrap() {
+        assert_eq!((device.account.nonces.client, device.account.nonces.client_previous), (None, None));
+    }
+    let events = stores.jobs.events(tenant, CampaignId(1), 0, 1000).await.unwrap();
+    let (_, last) = events.last().unwrap();
+    assert!(matches!(last.kind, EventKind::Paused { .. }), "{last:?}");
+    assert_eq!((settled.devices, settled.campaigns), (7, 1));
+    assert!(settled.attempts >= 1);
+    // Once more is the same as once.
+    let again = transfer::settle(&side, None, at(50)).await.unwrap();
+    assert_eq!(again, transfer::Settled::default());
+}
+
+/// The jobs in flight of all devices.
+async fn in_flight(side: &Side) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for number in 0..7 {
+        let pending = side.stores.jobs.pending(&side.tenant, &id(number)).await.unwrap();
+        jobs.extend(pending.into_iter().map(|job| job.value));
+    }
+    jobs
+}

@@ -3,6 +3,7 @@
 pub mod api;
 mod artifacts;
 mod auth;
+mod backup;
 mod body;
 mod campaigns;
 mod devices;

@@ -19,7 +19,7 @@ use http::{HeaderValue, Method};
 use service_kit::http::Peer;
 
 use crate::{
-    Problem, artifacts, body, campaigns, devices,
+    Problem, artifacts, backup, body, campaigns, devices,
     guard::{Guard, guard},
     health, log_level, secrets,
     state::App,
@@ -54,6 +54,7 @@ pub(crate) fn routes(app: App, keeper: Arc<Guard>, stall_timeout: Duration) -> R
         .route("/v1/secrets", get(secrets::status))
         .route("/v1/secrets/rotate", post(secrets::rotate))
         .route("/v1/log-level", get(log_level::show).put(log_level::change).delete(log_level::reset))
+        .route("/v1/backup", get(backup::back_up))
         .route("/metrics", get(health::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

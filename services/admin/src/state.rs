@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use campaign_service::CampaignService;
 use service_kit::{Health, Metrics, Shutdown};
-use storage::{ArtifactStore, DeviceStore, JobStore, KeyRing, LimitStore, SnapshotStore, TenantId};
+use storage::{
+    ArtifactStore, DeviceStore, JobStore, KeyRing, LimitStore, SnapshotStore, TenantId, backup::BackUp,
+};
 
 /// The stores behind the API, by their traits: only `main` names a backend.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Services {
     pub health: Health,
     /// The keys that secrets are sealed with.
     pub keys: KeyRing,
+    /// The store as one that can be copied whole; `None` where it is a cluster's.
+    pub backup: Option<Arc<dyn BackUp>>,
 }
 
 /// Everything a handler may ask for.

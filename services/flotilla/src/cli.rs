@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     artifact::ArtifactArgs,
+    backup::{BackupArgs, RestoreArgs},
     campaign::CampaignArgs,
     config::ConfigArgs,
     convert::ConvertArgs,
@@ -23,7 +24,7 @@ use crate::commands::{
     snapshot::SnapshotArgs,
     support_bundle::SupportBundleArgs,
     topics::TopicsArgs,
-    transfer::{ExportArgs, ImportArgs},
+    transfer::{ExportArgs, ImportArgs, SettleArgs},
 };
 
 /// An OMA Device Management server for fleets of millions, and its command line.
@@ -144,6 +145,26 @@ Examples:
     LogLevel(LogLevelArgs),
     /// Write and check settings files
     Config(ConfigArgs),
+    /// Copy the whole data directory of a running server to one file, as it is at one instant
+    #[command(after_help = "\
+Everything but sessions in flight: devices, trees, campaigns with their ledgers and jobs, artifacts, and the key that
+the data directory made for itself, so keep the file as you keep the directory. A file of this name that is there
+already is left alone; one that is not whole never has the name. For a cluster, see docs/backup.md.
+
+Examples:
+  flotilla backup --data /var/lib/flotilla --output flotilla.backup
+  flotilla backup --data /var/lib/flotilla --into /var/backups/flotilla --keep 14")]
+    Backup(BackupArgs),
+    /// Write what `flotilla backup` made to a new data directory
+    #[command(after_help = "\
+The file is checked, part by part. What comes out is put right before a server may open it: nonces are forgotten, so
+that no digest is accepted twice; attempts in flight send no Exec any more, but ask the device what became of them;
+campaigns that ran are paused until you resume them.
+
+Examples:
+  flotilla restore flotilla.backup --data /var/lib/flotilla
+  flotilla restore flotilla.backup --check")]
+    Restore(RestoreArgs),
     /// Write everything that is stored as lines of JSON, to move it to another store
     #[command(after_help = "\
 Writes files, devices with their credentials (sealed with the newest key), the history of their trees, campaigns,
@@ -162,8 +183,17 @@ import that was broken off goes on with the same command.
 
 Examples:
   flotilla import everything.ndjson --config cluster.toml
-  flotilla import everything.ndjson --data ./flotilla-data --key-file keys")]
+  flotilla import everything.ndjson --data ./flotilla-data --key-file keys
+  flotilla import everything.ndjson --config other-cluster.toml --settle")]
     Import(ImportArgs),
+    /// Put right a store that was brought back from a backup of its servers, before anything else opens it
+    #[command(after_help = "\
+What `flotilla restore` does to what it restored: nonces are forgotten, attempts in flight send no Exec any more,
+campaigns that ran are paused. All processes have to be stopped meanwhile, and Redis has to be empty; see docs/backup.md.
+
+Example:
+  flotilla settle --config cluster.toml --taken 2026-01-31T03:10:00Z")]
+    Settle(SettleArgs),
     /// Print the reference of all metrics: name, kind, unit, labels and meaning
     #[command(after_help = "\
 What a process shows at /metrics depends on its roles and its stores; this is all of it. docs/metrics.md is made by it.

@@ -535,3 +535,92 @@ fn a_process_beside_the_server_says_how_it_is() {
     assert_eq!(asked.status.code(), Some(1));
     assert!(stderr(&asked).contains("gives no answer"), "{}", stderr(&asked));
 }
+
+/// A fleet that goes on while its server is backed up, killed, and restored to what it was before.
+#[test]
+fn a_campaign_goes_on_from_a_backup_and_no_exec_is_sent_again() {
+    const DEVICES: &str = "60";
+    // A download that breaks while there is no server, and an end of which the restored server never hears, cost an attempt.
+    const CAMPAIGN: &str = "name = 'n'\nartifact = { name = 'fw' }\nin_flight_max = 1000\n\
+        [timers]\ndownload = '30s'\ninstall = '30s'\n\
+        [retry]\ntransient = { attempts_max = 9, delay = '20s', delay_max = '20s' }\n\
+        timed-out = { attempts_max = 9, delay = '1s', delay_max = '1s' }\n";
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let data = at("data");
+    let server = Server::start(&data);
+    let run = |server: &Server, data: &std::path::Path, args: &[&str]| {
+        let output = client(server, data, args, "");
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let show = |server: &Server, data: &std::path::Path| -> serde_json::Value {
+        serde_json::from_str(&run(server, data, &["campaign", "show", "c1", "-o", "json"])).unwrap()
+    };
+    let until = |server: &Server, data: &std::path::Path, wanted: &dyn Fn(&serde_json::Value) -> bool| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        loop {
+            let campaign = show(server, data);
+            if wanted(&campaign) {
+                return campaign;
+            }
+            assert!(std::time::Instant::now() < end, "it stays {campaign}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    let path = |name: &str| at(name).to_str().unwrap().to_owned();
+    let roster = flotilla().args(["fleet", "roster", "--devices", DEVICES]).output().unwrap();
+    std::fs::write(at("roster.csv"), &roster.stdout).unwrap();
+    std::fs::write(at("fw.bin"), vec![7; 200_000]).unwrap();
+    std::fs::write(at("campaign.toml"), CAMPAIGN).unwrap();
+    run(&server, &data, &["device", "import", &path("roster.csv")]);
+    run(&server, &data, &["artifact", "add", &path("fw.bin"), "--name", "fw", "--version", "2.0"]);
+    let mut fleet = flotilla()
+        .args(["fleet", "run", "--url", &server.devices, "--devices", DEVICES, "--poll", "1s"])
+        .args(["--duration", "300s", "--until-version", "2.0", "-o", "json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    run(&server, &data, &["campaign", "create", "-f", &path("campaign.toml"), "--start"]);
+
+    // In its middle: some have ended, most have not, and all have been released.
+    let members = |campaign: &serde_json::Value| campaign["members"].as_u64().unwrap();
+    let ended = |campaign: &serde_json::Value| campaign["ended"].as_u64().unwrap();
+    until(&server, &data, &|campaign| {
+        members(campaign) == 60 && ended(campaign) + campaign["in_flight"].as_u64().unwrap() == 60
+    });
+    let backup = path("flotilla.backup");
+    let told = run(&server, &data, &["backup", "--output", &backup]);
+    assert!(told.contains("as of "), "{told}");
+    let before = show(&server, &data);
+    until(&server, &data, &|campaign| ended(campaign) > 5.max(ended(&before).min(55)));
+    let addresses = server.addresses();
+    server.kill();
+
+    let refused = flotilla().args(["restore", &backup, "--data"]).arg(&data).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
+    let data = at("restored");
+    let restored = flotilla().args(["restore", &backup, "--data"]).arg(&data).output().unwrap();
+    assert!(restored.status.success(), "{}", stderr(&restored));
+    assert!(stdout(&restored).contains("1 campaigns are paused"), "{}", stdout(&restored));
+
+    let server = Server::start_at(&data, &[], [&addresses[0], &addresses[1]]);
+    let campaign = until(&server, &data, &|campaign| campaign["state"] != "running");
+    assert_eq!(campaign["state"], "paused", "{campaign}");
+    assert!(ended(&campaign) < 60, "the backup was made too late to show anything");
+    run(&server, &data, &["campaign", "resume", "c1"]);
+    let campaign = until(&server, &data, &|campaign| campaign["state"] == "finished");
+    assert_eq!(ended(&campaign), 60);
+    run(&server, &data, &["campaign", "verify", "c1"]);
+    let updated = run(&server, &data, &["device", "list", "--firmware", "2.0", "-o", "json", "--limit", "0"]);
+    assert_eq!(updated.matches("\"firmware\"").count(), 60);
+    // The devices counted, over both servers.
+    let id = fleet.id().to_string();
+    std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+    let mut report = String::new();
+    std::io::Read::read_to_string(&mut fleet.stdout.take().unwrap(), &mut report).unwrap();
+    fleet.wait().unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["execs"]["max_per_correlator"], 1, "{}", report["execs"]);
+    assert_eq!(server.terminate().code(), Some(0));
+}

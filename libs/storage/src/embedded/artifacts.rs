@@ -45,7 +45,7 @@ impl Drop for Unfinished {
 }
 
 /// The name of an artifact's file.
-fn file_name(digest: &[u8; 32]) -> String {
+pub(super) fn file_name(digest: &[u8; 32]) -> String {
     use std::fmt::Write;
     digest.iter().fold(String::with_capacity(64), |mut name, octet| {
         // Writing to a string does not fail.

@@ -40,7 +40,7 @@ pub(crate) enum Space {
 }
 
 impl Space {
-    const ALL: [(Self, &'static str); 13] = [
+    pub(super) const ALL: [(Self, &'static str); 13] = [
         (Self::Accounts, "accounts"),
         (Self::Inventory, "inventory"),
         (Self::Meta, "meta"),

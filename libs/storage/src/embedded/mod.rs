@@ -1,6 +1,7 @@
 //! The embedded backend: all stores on one data directory of one process.
 
 mod artifacts;
+mod backup;
 mod campaigns;
 mod causes;
 mod claims;
@@ -23,6 +24,7 @@ mod triggers;
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
+pub use backup::Restored;
 use claims::Claims;
 use commit::Committer;
 use engine::Engine;

@@ -18,6 +18,9 @@ const FORMAT: u32 = 1;
 /// What the format file says before the version.
 const FORMAT_NAME: &str = "flotilla-data";
 
+/// Stands in a directory that a backup is being written to.
+pub(super) const RESTORING: &str = "restoring";
+
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +36,9 @@ pub enum OpenError {
         /// The first line of its format file.
         found: String,
     },
+    /// A backup was to be restored into it, which did not come to its end.
+    #[error("data directory {} was being restored from a backup, which broke off: empty it and restore again", .0.display())]
+    Restoring(PathBuf),
     /// It has data but its format file is gone.
     #[error("data directory {} has data but no format file", .0.display())]
     NoFormat(PathBuf),
@@ -83,9 +89,21 @@ impl Embedded {
     ///
     /// [`OpenError`] says which file or which check; nothing was changed then.
     pub fn open(dir: &Path, options: &Options) -> Result<Self, OpenError> {
-        let at = |name: &str| dir.join(name);
         make_dir(dir)?;
         let lock = take_lock(dir)?;
+        if dir.join(RESTORING).exists() {
+            return Err(OpenError::Restoring(dir.to_owned()));
+        }
+        Self::open_locked(dir, lock, options)
+    }
+
+    /// One that was restored just now, before it is put right.
+    pub(super) fn open_restored(dir: &Path, options: &Options) -> Result<Self, OpenError> {
+        Self::open_locked(dir, take_lock(dir)?, options)
+    }
+
+    fn open_locked(dir: &Path, lock: File, options: &Options) -> Result<Self, OpenError> {
+        let at = |name: &str| dir.join(name);
         let fresh = check_format(dir)?;
 
         let keys = KeyRing::of_directory(&at("key"), fresh, options.key_file.as_deref())?;
@@ -173,7 +191,7 @@ fn check_format(dir: &Path) -> Result<bool, OpenError> {
 }
 
 /// The format file comes after the key and before the engine: whoever finds it may rely on the key.
-fn write_format(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn write_format(dir: &Path) -> Result<(), OpenError> {
     let path = dir.join("format");
     let unfinished = dir.join("format.new");
     let write = || {

@@ -67,6 +67,7 @@ impl Server {
             metrics: Metrics::new("test"),
             health: Health::new(shutdown.clone()),
             keys: store.keys().clone(),
+            backup: Some(store.clone()),
         };
         let settings =
             AdminSettings { artifact_bytes_max: Octets::of(ARTIFACT_BYTES_MAX as u64), ..settings };

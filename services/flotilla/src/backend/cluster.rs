@@ -195,7 +195,7 @@ fn compose(
             }
         })
     };
-    let work = Some(Work { stores, keys: keys.clone(), ownership });
+    let work = Some(Work { stores, keys: keys.clone(), ownership, backup: None });
     Ok(Backend { work, collector: snapshots, beside, ended })
 }
 

@@ -12,9 +12,9 @@ pub(super) async fn open(opening: &Opening<'_>) -> anyhow::Result<Backend> {
     let opened = open_store(opening.settings).await?;
     let keys = opened.keys().clone();
     let beside = vec![("the key file's reader", keep_keys_fresh(keys.clone(), opening))];
-    let collector = Arc::new(opened.clone());
+    let (collector, backup) = (Arc::new(opened.clone()), Some(Arc::new(opened.clone()) as _));
     Ok(Backend {
-        work: Some(Work { stores: Stores::of(opened), keys, ownership: Arc::new(OwnsAll) }),
+        work: Some(Work { stores: Stores::of(opened), keys, ownership: Arc::new(OwnsAll), backup }),
         collector,
         beside,
         ended: Box::pin(std::future::ready(())),

@@ -11,7 +11,7 @@ use service_kit::{
     Health, Metrics, Settings, Shutdown,
     settings::{Role, StorageBackend},
 };
-use storage::{Collector, KeyRing, Ownership, Stores};
+use storage::{Collector, KeyRing, Ownership, Stores, backup::BackUp};
 
 /// Opened stores, and what has to run beside the roles.
 pub(crate) struct Backend {
@@ -31,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) keys: KeyRing,
     /// Which campaigns are this process's.
     pub(crate) ownership: Arc<dyn Ownership>,
+    /// The whole store, where it can be copied as such.
+    pub(crate) backup: Option<Arc<dyn BackUp>>,
 }
 
 /// What opening needs to know.

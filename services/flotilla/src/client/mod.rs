@@ -65,6 +65,12 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
 
+    /// Gets octets as they come.
+    pub(crate) fn get_octets(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let response = self.answered(self.authorised(self.agent.get(self.url(path))).call())?;
+        Ok(response.into_body().into_reader())
+    }
+
     /// Posts a JSON value. The key makes repeating it safe.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,

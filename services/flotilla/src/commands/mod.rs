@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod artifact;
+pub(crate) mod backup;
 pub(crate) mod campaign;
 pub(crate) mod config;
 pub(crate) mod convert;
@@ -36,8 +37,11 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::SupportBundle(args) => support_bundle::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Ordeal(args) => ordeal::run(&args),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Export(args) => transfer::export(&args),
         Command::Import(args) => transfer::import(&args),
+        Command::Settle(args) => transfer::settle(&args),
         Command::Fleet(args) => fleet::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Health(args) => health::run(&args),

@@ -305,7 +305,7 @@ async fn start_work(
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let Opening { settings, roles, health, metrics, shutdown } = *opening;
-    let Work { stores, keys, ownership } = work;
+    let Work { stores, keys, ownership, backup } = work;
     let tenant = TenantId::default();
     let process = if roles.contains(&Role::Campaign) {
         Process::of_many(ownership, CampaignMetrics::new(metrics))
@@ -364,6 +364,7 @@ async fn start_work(
             metrics: metrics.clone(),
             health: health.clone(),
             keys,
+            backup,
         };
         let (settings, limits) = (settings.admin.clone(), settings.limits.clone());
         let shutdown = shutdown.clone();

@@ -18,7 +18,7 @@ use transfer::{Counts, Export, Resume, Side};
 use crate::{
     backend::{Backend, Opening, Work},
     exit::{Exit, Failure},
-    output::grouped,
+    output::{self, grouped},
 };
 
 /// How often progress is told.
@@ -58,8 +58,28 @@ pub(crate) struct ImportArgs {
     /// What to read; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// What is read is of the past, and devices have gone on since: put it right, as `flotilla restore` does
+    #[arg(long)]
+    settle: bool,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SettleArgs {
+    /// The instant that the store shows, such as 2026-01-31T03:10:00Z: what campaigns are paused with says it
+    #[arg(long, value_name = "TIME")]
+    taken: Option<Timestamp>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Puts right what was brought back by other means than ours.
+pub(crate) fn settle(args: &SettleArgs) -> Result<Exit, Failure> {
+    let settled =
+        with_side(&args.store, async |side| transfer::settle(side, args.taken, Timestamp::now()).await)?;
+    output::print_line(&super::backup::told(&settled))?;
+    Ok(Exit::Ok)
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
@@ -106,11 +126,19 @@ pub(crate) fn import(args: &ImportArgs) -> Result<Exit, Failure> {
             File::open(&args.file).with_context(|| format!("could not open {}", args.file.display()))?;
         Box::new(BufReader::with_capacity(1 << 20, file))
     };
-    let counts = with_side(&args.store, async |side| {
+    let (counts, settled) = with_side(&args.store, async |side| {
         let mut told = Told::default();
-        transfer::import(side, &mut *input, &mut |counts| told.tell(counts)).await
+        let counts = transfer::import(side, &mut *input, &mut |counts| told.tell(counts)).await?;
+        let settled = match args.settle {
+            true => Some(transfer::settle(side, None, Timestamp::now()).await?),
+            false => None,
+        };
+        Ok((counts, settled))
     })?;
     eprintln!("taken: {}", in_words(&counts));
+    if let Some(settled) = settled {
+        output::print_line(&super::backup::told(&settled))?;
+    }
     Ok(Exit::Ok)
 }
 

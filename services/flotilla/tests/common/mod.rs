@@ -35,18 +35,23 @@ impl Server {
 
     /// The same with more in its environment.
     pub(crate) fn start_with(data: &Path, environment: &[(&str, &str)]) -> Self {
-        Self::start_to(data, environment, Stdio::inherit())
+        Self::start_to(data, environment, ["127.0.0.1:0"; 2], Stdio::inherit())
+    }
+
+    /// The same where devices and operators expect it.
+    pub(crate) fn start_at(data: &Path, environment: &[(&str, &str)], listen: [&str; 2]) -> Self {
+        Self::start_to(data, environment, listen, Stdio::inherit())
     }
 
     /// The same with its log in a file.
     pub(crate) fn start_logging(data: &Path, environment: &[(&str, &str)], log: File) -> Self {
-        Self::start_to(data, environment, log.into())
+        Self::start_to(data, environment, ["127.0.0.1:0"; 2], log.into())
     }
 
-    fn start_to(data: &Path, environment: &[(&str, &str)], stderr: Stdio) -> Self {
+    fn start_to(data: &Path, environment: &[(&str, &str)], listen: [&str; 2], stderr: Stdio) -> Self {
         let mut child = flotilla()
             .envs(environment.iter().copied())
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", listen[0], "--admin-listen", listen[1], "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .stderr(stderr)
