@@ -18,6 +18,7 @@ use crate::commands::{
     log_level::LogLevelArgs,
     metrics::MetricsArgs,
     ordeal::OrdealArgs,
+    reference::ReferenceArgs,
     schema::SchemaArgs,
     secrets::SecretsArgs,
     serve::ServeArgs,
@@ -202,6 +203,9 @@ Examples:
   flotilla metrics
   flotilla metrics -o json")]
     Metrics(MetricsArgs),
+    /// Print a page of docs/ that is made from the program
+    #[command(hide = true, after_help = "Example:\n  flotilla reference cli")]
+    Reference(ReferenceArgs),
     /// Make and check Kafka's topics
     Topics(TopicsArgs),
     /// List and send back messages that could not be taken in

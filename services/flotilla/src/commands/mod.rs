@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub(crate) mod log_level;
 pub(crate) mod metrics;
 pub(crate) mod ordeal;
+pub(crate) mod reference;
 pub(crate) mod schema;
 pub(crate) mod secrets;
 pub(crate) mod serve;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(args),
         Command::Device(args) => device::run(args),
         Command::Artifact(args) => artifact::run(args),
+        Command::Reference(args) => reference::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Dead(args) => dead::run(&args),
