@@ -71,8 +71,9 @@ pub trait JobStore: Send + Sync {
         releases: &[Release],
     ) -> Result<usize, StoreError>;
 
-    /// Whether the device may have a job: false only where [`JobStore::pending`] would surely answer none. Asked beside
-    /// the other loads of a session's first message, so that a device with nothing to do costs no further read.
+    /// Whether the device may have a job: false only where [`JobStore::pending`] would answer none, or none but jobs that
+    /// are just being released, which count from the device's next session on. Asked beside the other loads of a session's
+    /// first message, so that a device with nothing to do costs no further read.
     async fn may_have(&self, tenant: &TenantId, device: &DevId) -> Result<bool, StoreError> {
         let _ = (tenant, device);
         Ok(true)
