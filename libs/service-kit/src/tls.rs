@@ -29,14 +29,15 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use self::files::{Files, Stamp};
+use self::files::Files;
 use crate::{
+    files::Stamps,
     metrics::{Counter, Metrics},
     settings::{ListenerTlsSettings, TlsClientAuth, TlsVersion},
     shutdown::Shutdown,
 };
 
-pub use self::files::is_open_to_all;
+pub use self::files::{is_open_to_all, read_pem};
 
 /// How often the files are looked at.
 pub const RELOAD_PERIOD: Duration = Duration::from_secs(5);
@@ -167,7 +168,7 @@ pub struct ListenerTls {
     client_auth: TlsClientAuth,
     protocols: &'static [&'static [u8]],
     current: RwLock<Current>,
-    read_at: RwLock<Stamp>,
+    read_at: RwLock<Stamps>,
     metrics: OnceLock<TlsMetrics>,
 }
 
@@ -197,10 +198,10 @@ impl ListenerTls {
         protocols: &'static [&'static [u8]],
     ) -> Result<Option<Arc<Self>>, TlsError> {
         let Some(files) = Files::of(settings) else { return Ok(None) };
-        let stamp = files.stamp();
+        let stamps = files.stamps();
         let ListenerTlsSettings { min_version, client_auth, .. } = *settings;
         let current = RwLock::new(load(&files, min_version, client_auth, protocols)?);
-        let (read_at, metrics) = (RwLock::new(stamp), OnceLock::new());
+        let (read_at, metrics) = (RwLock::new(stamps), OnceLock::new());
         Ok(Some(Arc::new(Self { files, min_version, client_auth, protocols, current, read_at, metrics })))
     }
 
@@ -293,13 +294,13 @@ impl ListenerTls {
     /// [`TlsError`] when they cannot be used; what they held before is then served on, and they are looked at again
     /// only after they have changed once more.
     pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
-        let stamp = self.files.stamp();
+        let stamps = self.files.stamps();
         {
             let mut read_at = self.read_at.write().unwrap_or_else(PoisonError::into_inner);
-            if *read_at == stamp {
+            if *read_at == stamps {
                 return Ok(false);
             }
-            *read_at = stamp;
+            *read_at = stamps;
         }
         let fresh = load(&self.files, self.min_version, self.client_auth, self.protocols)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;

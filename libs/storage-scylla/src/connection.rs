@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustls::ClientConfig;
 use scylla::{
     client::{
         PoolSize,
@@ -25,7 +26,7 @@ use scylla::{
 };
 use service_kit::{
     metrics::{CallMetrics, CallStore, Metrics},
-    refusal::{Refusal, Server},
+    refusal::{Refusal, Server, with_causes},
     settings::{Consistency, SerialConsistency},
 };
 use storage::StoreError;
@@ -36,6 +37,7 @@ use crate::{
     schema,
     settings::Files,
     statement::{Cql, Kind},
+    tls::what_the_node_says,
 };
 
 /// A connection to a cluster and one keyspace of it. Cheap to clone; all clones are the same connection.
@@ -50,6 +52,19 @@ struct Inner {
     profiles: Profiles,
     prepared: RwLock<HashMap<Cql, PreparedStatement>>,
     calls: OnceLock<CallMetrics>,
+}
+
+/// Why nodes let no connection of ours come about. A node refuses a certificate only after the handshake is done for us, and
+/// the driver, which has begun to send by then, often sees no more than a broken connection.
+async fn refused_handshake(contact_points: &[String], tls: Option<Arc<ClientConfig>>) -> Option<Refusal> {
+    let tls = tls?;
+    for node in contact_points {
+        let said = what_the_node_says(node, &tls).await;
+        if let Some(refusal) = said.and_then(|said| Refusal::of(Server::Scylla, &said)) {
+            return Some(refusal);
+        }
+    }
+    None
 }
 
 /// What a statement of each kind is run with.
@@ -103,7 +118,7 @@ impl Scylla {
             .keyspaces_to_fetch([&settings.keyspace])
             .schema_agreement_timeout(Duration::from_secs(60))
             .default_execution_profile_handle(profiles.write.clone())
-            .tls_context(tls);
+            .tls_context(tls.clone());
         if let Some(login) = login {
             builder = builder.authenticator_provider(login);
         }
@@ -111,10 +126,12 @@ impl Scylla {
         let session = match tokio::time::timeout(connect_timeout, builder.build()).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => {
-                return Err(ScyllaError::Connect {
-                    contact_points,
-                    source: Refusal::explain(Server::Scylla, error),
-                });
+                let refusal = match Refusal::of(Server::Scylla, &with_causes(&error)) {
+                    None => refused_handshake(&settings.contact_points, tls).await,
+                    told => told,
+                };
+                let source = refusal.map_or_else(|| error.into(), Into::into);
+                return Err(ScyllaError::Connect { contact_points, source });
             }
             Err(_) => {
                 return Err(ScyllaError::ConnectDeadline { contact_points, within: connect_timeout });

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use rustls::{
@@ -14,10 +15,18 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
-use service_kit::files::Watched;
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject as _},
+};
+use service_kit::{files::Watched, refusal::with_causes, tls::read_pem};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio_rustls::TlsConnector;
 
 use crate::ScyllaError;
+
+/// How long a node has to refuse a connection.
+const SAYS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The client's side of TLS.
 ///
@@ -155,14 +164,24 @@ impl ResolvesClientCert for Identity {
     }
 }
 
+/// What a node says against a connection to which nothing else is said; `None` where nothing comes within [`SAYS_WITHIN`].
+pub(crate) async fn what_the_node_says(node: &str, config: &Arc<ClientConfig>) -> Option<String> {
+    let ask = async {
+        let stream = TcpStream::connect(node).await?;
+        // The driver checks a node's certificate against its address.
+        let name = ServerName::from(stream.peer_addr()?.ip());
+        let mut stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+        stream.read(&mut [0]).await
+    };
+    let answer = tokio::time::timeout(SAYS_WITHIN, ask).await.ok()?;
+    answer.err().map(|error| with_causes(&error))
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ScyllaError> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| unusable(file, error))?;
-    if certificates.is_empty() {
-        return Err(unusable(file, "expected a certificate in PEM form, got none"));
-    }
-    Ok(certificates)
+    read_pem(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => unusable(file, "expected a certificate in PEM form, got none"),
+        error => unusable(file, error),
+    })
 }
 
 fn unusable(file: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ScyllaError {

@@ -1,9 +1,6 @@
 //! The files of a listener's TLS.
 
-use std::{
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
@@ -11,7 +8,7 @@ use rustls_pki_types::{
 };
 
 use super::TlsError;
-use crate::settings::ListenerTlsSettings;
+use crate::{files::Stamps, settings::ListenerTlsSettings};
 
 #[derive(Debug)]
 pub(super) struct Files {
@@ -20,9 +17,6 @@ pub(super) struct Files {
     pub(super) client_ca: Option<PathBuf>,
     client_crl: Option<PathBuf>,
 }
-
-/// Times and sizes of the files: another stamp means other contents.
-pub(super) type Stamp = [Option<(SystemTime, u64)>; 4];
 
 impl Files {
     pub(super) fn of(settings: &ListenerTlsSettings<'_>) -> Option<Self> {
@@ -34,13 +28,9 @@ impl Files {
         })
     }
 
-    pub(super) fn stamp(&self) -> Stamp {
-        let paths =
-            [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()];
-        paths.map(|path| {
-            let meta = std::fs::metadata(path?).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        })
+    pub(super) fn stamps(&self) -> Stamps {
+        let clients = [&self.client_ca, &self.client_crl].into_iter().flatten();
+        Stamps::of([&self.certificate, &self.key].into_iter().chain(clients).map(PathBuf::as_path))
     }
 
     /// The chain and its key.
@@ -68,8 +58,17 @@ impl Files {
 }
 
 fn read_all<T: PemObject>(what: &'static str, path: &Path) -> Result<Vec<T>, TlsError> {
-    let all: Vec<T> = T::pem_file_iter(path).and_then(Iterator::collect).map_err(failed(what, path))?;
-    if all.is_empty() { Err(failed(what, path)(pem::Error::NoItemsFound)) } else { Ok(all) }
+    read_pem(path).map_err(failed(what, path))
+}
+
+/// All objects of a kind in a PEM file, at least one.
+///
+/// # Errors
+///
+/// As reading the file has them, and [`pem::Error::NoItemsFound`] where it has none of the kind.
+pub fn read_pem<T: PemObject>(path: &Path) -> Result<Vec<T>, pem::Error> {
+    let all: Vec<T> = T::pem_file_iter(path).and_then(Iterator::collect)?;
+    if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) }
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(pem::Error) -> TlsError {

@@ -9,7 +9,10 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName,
+    pem::{self, PemObject as _},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -17,7 +20,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{OtlpError, message::Response};
-use crate::settings::{PublicUrl, TelemetrySettings};
+use crate::{
+    settings::{PublicUrl, TelemetrySettings},
+    tls::read_pem,
+};
 
 /// Octets of an answer that are read.
 const ANSWER_MAX: usize = 64 << 10;
@@ -226,8 +232,11 @@ fn connector(settings: &TelemetrySettings) -> Result<TlsConnector, OtlpError> {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, OtlpError> {
-    let wrong = |problem: String| OtlpError::File { key, path: path.to_owned(), problem };
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-    let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
-    if read.is_empty() { Err(wrong("expected certificates (PEM), found none".to_owned())) } else { Ok(read) }
+    read_pem(path).map_err(|error| {
+        let problem = match error {
+            pem::Error::NoItemsFound => "expected certificates (PEM), found none".to_owned(),
+            error => error.to_string(),
+        };
+        OtlpError::File { key, path: path.to_owned(), problem }
+    })
 }

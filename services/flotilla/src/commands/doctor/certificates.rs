@@ -4,7 +4,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rustls::{crypto::ring, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+    pem::{self, PemObject as _},
+};
 use service_kit::{
     Settings,
     settings::{PublicUrl, StorageBackend},
@@ -112,12 +115,10 @@ fn unusable(name: &str, file: &Path, why: &str) -> Finding {
 }
 
 fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    match read {
-        Ok(certificates) if certificates.is_empty() => Err("no certificate".to_owned()),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(error.to_string()),
-    }
+    tls::read_pem(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => "no certificate".to_owned(),
+        error => error.to_string(),
+    })
 }
 
 /// How long the first of them to end is good.
