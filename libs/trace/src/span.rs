@@ -133,6 +133,18 @@ impl Span {
             None => work.await,
         }
     }
+
+    /// Runs what it is about, as [`Self::run`] does, and went wrong where that goes wrong.
+    pub async fn attempt<T, E: std::fmt::Display>(
+        &mut self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let result = self.run(work).await;
+        if let Err(error) = &result {
+            self.fail(error);
+        }
+        result
+    }
 }
 
 impl std::fmt::Debug for Span {

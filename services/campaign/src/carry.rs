@@ -101,11 +101,7 @@ impl Carrier {
             span.set("dm.campaign.id", || self.id.to_string());
             span.set("dm.jobs", || releases.len());
             let release = self.stores.jobs.release(&self.tenant, self.id, self.epoch, &releases);
-            let released = span.run(release).await;
-            if let Err(error) = &released {
-                span.fail(error);
-            }
-            released?;
+            span.attempt(release).await?;
             self.released.add(releases.len() as u64);
         }
         Ok(())

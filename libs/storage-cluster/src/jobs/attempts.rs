@@ -191,11 +191,7 @@ impl ClusterJobs {
             };
             self.0.ports.topics.publish(Topic::Events, vec![message]).await
         };
-        let published = span.run(publish).await;
-        if let Err(error) = &published {
-            span.fail(error);
-        }
-        published
+        span.attempt(publish).await
     }
 
     /// Without the note the events are published again some day, and left out by the ledger: nobody waits for it.

@@ -80,11 +80,7 @@ impl Deliverer {
         if jobs > 0 {
             let mut span = Span::child("send dm.jobs", Kind::Producer);
             tell_messaging(&mut span, "send", "dm.jobs", jobs);
-            let sent = span.run(self.publish(&entries)).await;
-            if let Err(error) = &sent {
-                span.fail(error);
-            }
-            sent?;
+            span.attempt(self.publish(&entries)).await?;
         }
         self.ports.blocks.note_delivered(&self.key, number + 1).await
     }

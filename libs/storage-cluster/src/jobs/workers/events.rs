@@ -66,11 +66,7 @@ impl Effect for Events {
         let causes = batch.iter().map(Incoming::trace);
         let mut span = Span::of_batch("process dm.events", Kind::Consumer, causes);
         tell_messaging(&mut span, "process", "dm.events", batch.len());
-        let taken = span.run(self.take_in(batch)).await;
-        if let Err(error) = &taken {
-            span.fail(error);
-        }
-        taken
+        span.attempt(self.take_in(batch)).await
     }
 
     fn assigned(&mut self, partitions: &[u32]) {

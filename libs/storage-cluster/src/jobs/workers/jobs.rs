@@ -72,11 +72,7 @@ impl Effect for Jobs {
         let causes = batch.iter().map(Incoming::trace);
         let mut span = Span::of_batch("process dm.jobs", Kind::Consumer, causes);
         tell_messaging(&mut span, "process", "dm.jobs", batch.len());
-        let taken = span.run(self.take_in(batch)).await;
-        if let Err(error) = &taken {
-            span.fail(error);
-        }
-        taken
+        span.attempt(self.take_in(batch)).await
     }
 }
 
