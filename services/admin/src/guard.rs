@@ -1,6 +1,6 @@
 //! Who may ask: rates by address and by token, the token itself, and locks after wrong ones.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -12,11 +12,11 @@ use service_kit::{
     client::{ClientAddress, Proxies},
     http::Peer,
     metrics::{LimitMetrics, LimitedBy},
-    settings::{AdminSettings, LimitsSettings, RateLimit},
+    settings::{AdminSettings, LimitsSettings},
 };
 use storage::{
     TenantId,
-    limits::{AttemptPolicy, Away, Claim, LimitKey, Limiter, Rate, Scope, Watch},
+    limits::{AttemptPolicy, Claim, LimitKey, Limiter, Rate, Scope, Watch},
 };
 
 use crate::{Problem, Services, Token};
@@ -44,20 +44,16 @@ impl Guard {
         services: &Services,
         token: Option<Token>,
     ) -> Arc<Self> {
-        let rate = |limit: RateLimit| limit.uses().map(|(uses, period)| Rate { uses, period });
-        let failures = u32::try_from(limits.admin_login_failures.value()).unwrap_or(u32::MAX);
         let metrics = LimitMetrics::new(&services.metrics);
-        let counter = metrics.own_decisions.clone();
-        let away: Away = Arc::new(move || counter.increment());
         Arc::new(Self {
             token,
             proxies: Proxies::new(&settings.trusted_proxies, settings.forwarded_header),
             tenant: services.tenant.clone(),
-            limiter: Limiter::new(Arc::clone(&services.limits), Arc::clone(&away)),
-            per_address: rate(limits.admin_per_address),
-            per_token: rate(limits.admin_per_token),
-            watch: Watch::new(Arc::clone(&services.limits), away),
-            wrong_tokens: NonZeroU32::new(failures).map(|failures_max| AttemptPolicy {
+            limiter: Limiter::new(Arc::clone(&services.limits), metrics.away()),
+            per_address: limits.admin_per_address.uses().map(Rate::from),
+            per_token: limits.admin_per_token.uses().map(Rate::from),
+            watch: Watch::new(Arc::clone(&services.limits), metrics.away()),
+            wrong_tokens: limits.admin_login_failures.as_bound().map(|failures_max| AttemptPolicy {
                 failures_max,
                 window: limits.login_window.value(),
                 lock: limits.login_lock.value(),

@@ -2,7 +2,6 @@
 
 mod address;
 mod engine;
-mod limits;
 mod web;
 
 use std::{net::SocketAddr, sync::Arc};

@@ -1,5 +1,7 @@
 //! What limits turned away.
 
+use std::sync::Arc;
+
 use super::{Counter, Metrics};
 
 /// Which limit it was.
@@ -40,8 +42,7 @@ impl LimitedBy {
 #[derive(Clone, Debug)]
 pub struct LimitMetrics {
     limited: [Counter; LimitedBy::ALL.len()],
-    /// Decisions that a process took by its own count, as the store was away.
-    pub own_decisions: Counter,
+    own_decisions: Counter,
 }
 
 impl LimitMetrics {
@@ -52,6 +53,12 @@ impl LimitMetrics {
             LimitedBy::ALL.map(|by| metrics.counter("dm_rate_limited_total", help, &[("by", by.label())]));
         let help = "Decisions about limits by a process's own count, as the store was away.";
         Self { limited, own_decisions: metrics.counter("dm_limit_own_decisions_total", help, &[]) }
+    }
+
+    /// Counts, at each call of it, a decision that a process took by its own count, as the store was away.
+    pub fn away(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let counter = self.own_decisions.clone();
+        Arc::new(move || counter.increment())
     }
 
     /// A request was answered 429.

@@ -1,6 +1,6 @@
 //! Types of single settings. Their bounds are in the type, so a value that was read is a value that fits.
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -23,6 +23,11 @@ impl<const MIN: u64, const MAX: u64> Count<MIN, MAX> {
     /// The number, for a length or a count of things in memory.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    /// The number, as a bound that 0 leaves out.
+    pub fn as_bound(self) -> Option<NonZeroU32> {
+        NonZeroU32::new(u32::try_from(self.0).unwrap_or(u32::MAX))
     }
 }
 

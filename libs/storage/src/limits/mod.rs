@@ -90,6 +90,13 @@ pub struct Rate {
     pub period: Duration,
 }
 
+/// From uses and their period.
+impl From<(NonZeroU32, Duration)> for Rate {
+    fn from((uses, period): (NonZeroU32, Duration)) -> Self {
+        Self { uses, period }
+    }
+}
+
 impl Rate {
     /// How long it takes until one use more is there, in microseconds.
     pub fn interval_us(&self) -> f64 {

@@ -35,7 +35,7 @@ use self::{
     planning::{Dialects, Work},
     record::{HeldJob, Opened, Plan},
 };
-use crate::{Stores, limits};
+use crate::Stores;
 
 pub use settings::EngineSettings;
 
@@ -175,8 +175,8 @@ impl Engine {
             tenant: TenantId::default(),
             machine: settings.machine(),
             wary_machine: dm_protocol::server::Settings { known_nonce_only: true, ..settings.machine() },
-            logins: Logins::new(Arc::clone(&stores.limits), settings.logins, limits::away(&metrics.limits)),
-            limiter: Limiter::new(Arc::clone(&stores.limits), limits::away(&metrics.limits)),
+            logins: Logins::new(Arc::clone(&stores.limits), settings.logins, metrics.limits.away()),
+            limiter: Limiter::new(Arc::clone(&stores.limits), metrics.limits.away()),
             per_device: settings.per_device,
             key_required: settings.key_required,
             dialects: Dialects::new(&settings.dialect),

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use service_kit::settings::{DialectSettings, Enrol, Settings};
+use service_kit::settings::{DialectSettings, Enrol, LimitsSettings, Settings};
 
 use storage::limits::{LoginPolicy, Rate};
 
-use crate::{address::DM_PATH, limits};
+use crate::address::DM_PATH;
 
 /// What the engine takes from the settings.
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ impl EngineSettings {
             enrol: session.enrol,
             session_keep: session.session_keep.value(),
             dialect: settings.dialect.clone(),
-            logins: limits::login_policy(&settings.limits),
+            logins: login_policy(&settings.limits),
             key_required: session.key_required,
-            per_device: limits::rate(settings.limits.per_device),
+            per_device: settings.limits.per_device.uses().map(Rate::from),
         }
     }
 
@@ -56,5 +56,17 @@ impl EngineSettings {
             server_uri: self.server_id.clone(),
             ..Default::default()
         }
+    }
+}
+
+/// When wrong credentials of devices lock out.
+fn login_policy(settings: &LimitsSettings) -> LoginPolicy {
+    LoginPolicy {
+        per_pair: settings.login_failures.as_bound(),
+        per_device: settings.login_failures_per_device.as_bound(),
+        per_address: settings.login_failures_per_address.as_bound(),
+        window: settings.login_window.value(),
+        lock: settings.login_lock.value(),
+        lock_max: settings.login_lock_max.value(),
     }
 }

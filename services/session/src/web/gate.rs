@@ -14,7 +14,6 @@ use storage::{
 };
 
 use super::reply::{self, Answer};
-use crate::limits;
 
 /// Knows clients, and how much they may ask for.
 pub(super) struct Gate {
@@ -33,9 +32,9 @@ impl Gate {
         let tenant = TenantId::default();
         Self {
             proxies: Proxies::new(&session.trusted_proxies, session.forwarded_header),
-            limiter: Limiter::new(store, limits::away(metrics)),
-            per_address: limits::rate(limits.per_address),
-            per_tenant: limits::rate(limits.per_tenant),
+            limiter: Limiter::new(store, metrics.away()),
+            per_address: limits.per_address.uses().map(Rate::from),
+            per_tenant: limits.per_tenant.uses().map(Rate::from),
             tenant_key: LimitKey::new(&tenant, Scope::Tenant, ""),
             tenant,
             metrics: metrics.clone(),
