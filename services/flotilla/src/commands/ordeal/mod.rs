@@ -111,7 +111,8 @@ impl Ordeal<'_> {
     fn run(&self) -> Result<Vec<Check>, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.context("could not start the runtime")?;
-        let (common, links, processes, devices_url) = runtime.block_on(self.start())?;
+        let own_program = std::env::current_exe().context("could not find the program itself")?;
+        let (common, links, processes, devices_url) = runtime.block_on(self.start(&own_program))?;
         let admin = processes.iter().find(|process| process.name == "admin-0");
         let admin = admin.context("there is no admin process")?.address;
         let token =
@@ -131,10 +132,9 @@ impl Ordeal<'_> {
         let created = campaign::submit(&client, "application/toml", &definition, true, None)?;
         let id = created.summary.id;
         let running = RunningFleet::start(fleet);
-        let new_program = std::env::current_exe().context("could not find the program itself")?;
         let disruptor = Disruptor {
             common,
-            new_program,
+            new_program: own_program,
             processes,
             links,
             servers: self.args.servers.clone(),
@@ -198,7 +198,7 @@ impl Ordeal<'_> {
     }
 
     /// The links, the processes behind them, and the one address that devices know.
-    async fn start(&self) -> anyhow::Result<(Common, Links, Vec<Process>, String)> {
+    async fn start(&self, own_program: &Path) -> anyhow::Result<(Common, Links, Vec<Process>, String)> {
         let settings = Settings::load(Some(&self.args.config), std::env::vars(), [])
             .map_err(|errors| anyhow::anyhow!("the settings cannot be used\n{errors}"))?;
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -219,10 +219,7 @@ impl Ordeal<'_> {
             variable("SESSION__PUBLIC_URL", format!("http://{devices}")),
             variable("STORAGE__DATA", process::token_folder(self.folder).display().to_string()),
         ];
-        let program = match &self.args.from {
-            Some(program) => program.clone(),
-            None => std::env::current_exe().context("could not find the program itself")?,
-        };
+        let program = self.args.from.as_deref().unwrap_or(own_program).to_owned();
         let folder = self.folder.to_owned();
         let common = Common { config: self.args.config.clone(), program, environment, folder };
         let mut processes = Vec::new();
