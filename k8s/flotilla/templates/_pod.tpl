@@ -181,6 +181,9 @@ spec:
         - {{ $name }}
         {{- end }}
       env:
+        # For commands by `kubectl exec`, such as `flotilla doctor`: the settings of this process, and not those in the image.
+        - name: FLOTILLA_CONFIG
+          value: /etc/flotilla/config/flotilla.toml
         - name: FLOTILLA__SHUTDOWN__DEADLINE
           value: {{ printf "%ds" (int $role.drain.deadlineSeconds) }}
         {{- /* KEDA takes the user's name from here. */ -}}
