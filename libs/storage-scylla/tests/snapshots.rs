@@ -29,7 +29,8 @@ async fn trees_on_a_cluster() {
         keeps_the_laws_of_snapshots(scylla.clone()).await;
         two_front_ends_lose_no_change_and_count_every_tree(scylla.clone()).await;
         a_tree_seen_lately_is_not_written_again_and_a_past_one_ends(scylla.clone()).await;
-        trees_much_alike_are_stored_by_what_they_add(scylla).await;
+        trees_much_alike_are_stored_by_what_they_add(scylla.clone()).await;
+        a_tree_without_its_pages_begins_anew_and_keeps_nobody_out(scylla).await;
     })
     .await;
 }
@@ -83,6 +84,26 @@ async fn a_tree_seen_lately_is_not_written_again_and_a_past_one_ends(scylla: Scy
         [after],
         "the past ends, the present does not"
     );
+}
+
+/// As after a restore of tables that were copied one after the other.
+async fn a_tree_without_its_pages_begins_anew_and_keeps_nobody_out(scylla: Scylla) {
+    let (tenant, device) = (TenantId("torn".into()), DevId::parse("IMEI:1").unwrap());
+    let fresh = || Snapshots::new(scylla.clone(), SnapshotOptions::default());
+    let before =
+        fresh().apply(&tenant, &device, at(0), &vec![put("A/b", "1"), put("C/d", "1")]).await.unwrap();
+    let (session, keyspace) = (support::session().await, scylla.keyspace());
+    let delete = format!("DELETE FROM {keyspace}.pages WHERE tenant = 'torn' AND id = ?");
+    session.query_unpaged(delete, (before.root.0.to_vec(),)).await.unwrap();
+
+    let store = fresh();
+    let after = store.apply(&tenant, &device, at(9), &vec![put("A/b", "2")]).await.unwrap();
+    let leaf =
+        async |uri| store.leaf(&tenant, after.root, uri).await.unwrap().map(|leaf| leaf.value.to_vec());
+    assert_eq!((leaf("A/b").await, leaf("C/d").await), (Some(b"2".to_vec()), None));
+    let history = store.history(&tenant, &device, 9).await.unwrap();
+    assert_eq!(history, [after, before], "that there was another stays known");
+    store.apply(&tenant, &device, at(12), &vec![put("C/d", "1")]).await.unwrap();
 }
 
 async fn trees_much_alike_are_stored_by_what_they_add(scylla: Scylla) {

@@ -193,13 +193,18 @@ impl Inner {
         let root = before.map(|before| before.root);
         let applied = match ahead::apply(&pages, root, it.delta, &Limits::default()).await {
             Ok(applied) => applied,
-            Err(MerkleError::Missing(id)) => {
+            Err(lost @ (MerkleError::Missing(_) | MerkleError::Broken { .. })) => {
                 // A tree that is of the past since we read it may be collected.
                 let now = self.head(APPLY, &LOAD_SERIAL, it.tenant, it.device).await?;
                 if now.map(|now| now.root) != root {
                     return Ok(Attempt::Lost);
                 }
-                return Err(MerkleError::Missing(id).into_store_error(APPLY));
+                // Tables that came back from copies of different instants have trees without some of their pages. A device
+                // is served all the same.
+                let device = it.device.as_str();
+                tracing::warn!(device, error = %lost, "tree cannot be read and begins anew");
+                let begun = ahead::apply(&pages, None, it.delta, &Limits::default()).await;
+                begun.map_err(|error| error.into_store_error(APPLY))?
             }
             Err(error) => return Err(error.into_store_error(APPLY)),
         };
