@@ -94,6 +94,30 @@ async fn events_of_a_front_end_that_died_before_publishing_are_published_by_who_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_the_topic_lost_is_told_again_to_an_owner_that_misses_the_job() {
+    let servers = Servers::new(FaultPlan::quiet());
+    let before = servers.process();
+    let epoch = claim(&before.store).await;
+    give(&before.store, epoch, 1, 1).await.unwrap();
+    let first = job(&before.store, 1, 1).await;
+    // Published, and noted as such, in a topic that nobody will read.
+    let lost = servers.with_topics(Servers::new(FaultPlan::quiet()).topics);
+    let store = lost.store();
+    update(&store, 1, first.revision, None, ended(1, 1, 9)).await.unwrap();
+    store.shutdown().await;
+    before.stop().await;
+
+    let owner = servers.process();
+    let epoch = claim(&owner.store).await;
+    assert!(owner.store.pending(&tenant(), &device(1)).await.unwrap().is_empty());
+    assert_eq!(ledger(&owner.store, 1).await, [release(1, 1).event]);
+    let missed = owner.store.end_missing(&tenant(), &device(1), CAMPAIGN, epoch, 1, &[ended(1, 1, 99)]).await;
+    assert_eq!(kind(missed), ErrorKind::Conflict, "it has ended by itself");
+    assert_eq!(ledger(&owner.store, 2).await, [release(1, 1).event, ended(1, 1, 9)]);
+    owner.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_block_whose_owner_died_before_delivering_it_is_delivered_by_the_next() {
     let servers = Servers::new(FaultPlan::quiet());
     let others = servers.process();

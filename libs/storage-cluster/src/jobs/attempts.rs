@@ -12,7 +12,7 @@ use storage::{
 
 use super::{
     ClusterJobs, device_key,
-    row::{Found, parse_revision, revision, unpublished},
+    row::{Found, last_events, parse_revision, revision, unpublished},
 };
 use crate::{
     backoff::Backoff,
@@ -269,12 +269,16 @@ impl ClusterJobs {
         let Some(row) = self.0.ports.rows.confirm(device, key).await? else {
             return Err(StoreError::conflict(OPERATION));
         };
-        self.help(OPERATION, device, &row).await?;
-        match Found::of(OPERATION, &row)? {
+        if let Found::Over(State::Missing) = Found::of(OPERATION, &row)? {
             // By an earlier call, whose answer was lost.
-            Found::Over(State::Missing) => Ok(()),
-            _ => Err(StoreError::conflict(OPERATION)),
+            return Ok(());
         }
+        // It is there, and the ledger has waited for its end: the topic may have lost what it was told, as after a restore.
+        // Where it has not, the ledger leaves it out.
+        if let Some((revision, events)) = last_events(OPERATION, &row)? {
+            self.publish_events(device, key, revision, true, &events).await?;
+        }
+        Err(StoreError::conflict(OPERATION))
     }
 
     /// Makes a released job seen. The same release again changes nothing.

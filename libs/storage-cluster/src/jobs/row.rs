@@ -57,8 +57,16 @@ pub(super) fn unpublished(
     operation: &'static str,
     row: &JobRow,
 ) -> Result<Option<(u32, Vec<JobEvent>)>, StoreError> {
+    Ok(last_events(operation, row)?.filter(|(revision, _)| row.published < *revision))
+}
+
+/// The events of the last write, with its revision.
+pub(super) fn last_events(
+    operation: &'static str,
+    row: &JobRow,
+) -> Result<Option<(u32, Vec<JobEvent>)>, StoreError> {
     match &row.written {
-        Some(written) if !written.events.is_empty() && row.published < written.revision => {
+        Some(written) if !written.events.is_empty() => {
             Ok(Some((written.revision, records::decode(operation, &written.events)?)))
         }
         _ => Ok(None),

@@ -44,6 +44,11 @@ impl Servers {
         Self { plan: Arc::new(plan), ..self.clone() }
     }
 
+    /// The same servers with other topics.
+    pub fn with_topics(&self, topics: MemoryTopics) -> Self {
+        Self { topics, ..self.clone() }
+    }
+
     pub fn ports(&self) -> Ports {
         let drawn = Arc::clone(&self.drawn);
         let plan = &self.plan;
