@@ -66,6 +66,18 @@ prepare_cluster() {
   "$1" topics apply >/dev/null
 }
 
+# borrow_jars FOLDER: those that another set of servers has fetched already.
+borrow_jars() {
+  local server jars
+  for server in kafka cassandra; do
+    jars=$1/$server/jars
+    if [ -e "$jars/pom.xml" ] && [ ! -e "$state/$server/jars" ]; then
+      mkdir -p "$state/$server"
+      cp -r "$jars" "$state/$server/jars"
+    fi
+  done
+}
+
 # The jars of one profile of the pom, fetched once for each version of the pom.
 fetch_jars() {
   local name=$1 jars=$state/$1/jars pom=$repository/deploy/dev/servers/pom.xml

@@ -267,7 +267,7 @@ async fn trees(side: &Side, id: &DevId) -> Result<Vec<Tree>, TransferError> {
 }
 
 /// Which devices a ledger leaves with an attempt in flight.
-pub(crate) fn note(in_flight: &mut HashMap<DevId, u16>, event: &JobEvent) {
+fn note(in_flight: &mut HashMap<DevId, u16>, event: &JobEvent) {
     let Some(device) = &event.device else { return };
     match event.kind {
         EventKind::Released { .. } => {

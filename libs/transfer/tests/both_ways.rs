@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use campaign::{CampaignId, EventKind, Job, JobEvent, Outcome, Phase};
+use campaign::{
+    Artifact, Campaign, CampaignId, Definition, Digest, EventKind, Job, JobEvent, Outcome, Phase, Plan, Run,
+    Start, StoredState, encode_members,
+};
 use dm_objects::agenda::FirmwareStage;
 use dm_protocol::{Account, ClientAuth, DevId, Nonces, Scheme};
 use dm_tree::{Change, Leaf};
@@ -41,13 +44,23 @@ fn device(number: u32) -> Device {
         last_seen: Some(at(3)),
         inventory: Inventory { maker: "Example \"quoted\"".into(), ..Inventory::default() },
         fumo_root: Some("FwUpdate".into()),
-        dev_detail_read: None,
+        dev_detail_read: Some(at(3)),
         notify_address: (number == 1).then(|| "sms:+15550100".parse().unwrap()),
     }
 }
 
 fn event(number: u32, second: i64, kind: EventKind) -> JobEvent {
     JobEvent { device: Some(id(number)), ordinal: number, attempt: 1, at: at(second), kind }
+}
+
+fn plan() -> Plan {
+    let artifact = Artifact { digest: Digest([7; 32]), size: 1000, name: "fw".into(), version: "2.0".into() };
+    let definition = Definition::parse("name = 'n'\nartifact = { name = 'fw', version = '2.0' }").unwrap();
+    Plan::new(definition, artifact, 1)
+}
+
+fn start() -> Start {
+    Start { at: at(40), by: "ann".into() }
 }
 
 async fn fill(side: &Side) {
@@ -63,11 +76,13 @@ async fn fill(side: &Side) {
         let changes = vec![leaf("DevDetail/FwV", value), leaf("DevInfo/Man", "Example")];
         snapshots.apply(tenant, &id(1), at(second), &changes).await.unwrap();
     }
-    let draft = campaign::StoredState::default().encode();
-    let first = campaigns.create(tenant, None, b"definition", &draft).await.unwrap();
-    campaigns.create(tenant, None, b"draft", &draft).await.unwrap();
+    let draft = StoredState::default().encode();
+    let first = campaigns.create(tenant, None, &plan().encode(), &draft).await.unwrap();
+    campaigns.create(tenant, None, &plan().encode(), &draft).await.unwrap();
     let read = campaigns.load(tenant, first).await.unwrap().unwrap();
-    campaigns.put(tenant, first, read.revision, Some(&[7; 1000]), b"running").await.unwrap();
+    let members = encode_members(&(0..7).collect());
+    let running = StoredState { run: Run::Running, start: Some(start()), ..StoredState::default() };
+    campaigns.put(tenant, first, read.revision, Some(&members), &running.encode()).await.unwrap();
     let epoch = jobs.claim(tenant, first).await.unwrap();
     let started = JobEvent::campaign(at(40), EventKind::Started { by: "ann".into(), members: 3 });
     jobs.append(tenant, first, epoch, &[started]).await.unwrap();
@@ -234,8 +249,17 @@ async fn what_comes_out_of_a_backup_sends_no_exec_again_and_takes_no_digest_agai
         trigger_until: None,
     };
     stores.jobs.release(tenant, CampaignId(1), epoch, &[waits]).await.unwrap();
-    let started = JobEvent::campaign(at(21), EventKind::Resumed { by: "somebody".into() });
-    stores.jobs.append(tenant, CampaignId(1), epoch, &[started]).await.unwrap();
+    // Copies of tables that lie apart: a job is gone that the ledger has in flight, and a checkpoint has read on.
+    let torn = event(6, 21, EventKind::Released { wave: 0, after: None });
+    stores.jobs.append(tenant, CampaignId(1), epoch, &[torn]).await.unwrap();
+    let record = stores.campaigns.load(tenant, CampaignId(1)).await.unwrap().unwrap();
+    let ahead = StoredState {
+        run: Run::Finished,
+        offset: 999,
+        checkpoint: vec![1, 2, 3],
+        ..StoredState::decode(&record.value.state).unwrap()
+    };
+    stores.campaigns.put(tenant, CampaignId(1), record.revision, None, &ahead.encode()).await.unwrap();
     let before: Vec<Job> = in_flight(&side).await;
     assert!(before.iter().any(|job| job.phase.stage() < FirmwareStage::ExecSent), "{before:?}");
 
@@ -252,12 +276,22 @@ async fn what_comes_out_of_a_backup_sends_no_exec_again_and_takes_no_digest_agai
     }
     for device in stores.devices.scan(tenant, 0, 100).await.unwrap() {
         assert_eq!((device.account.nonces.client, device.account.nonces.client_previous), (None, None));
+        assert_eq!(device.dev_detail_read, None, "what it was is of the past");
     }
     let events = stores.jobs.events(tenant, CampaignId(1), 0, 1000).await.unwrap();
     let (_, last) = events.last().unwrap();
     assert!(matches!(last.kind, EventKind::Paused { .. }), "{last:?}");
-    assert_eq!((settled.devices, settled.campaigns), (7, 1));
-    assert!(settled.attempts >= 1);
+    let counts = (settled.devices, settled.attempts, settled.lost, settled.campaigns);
+    assert_eq!(counts, (7, 2, 1, 1));
+    // What the owner begins with is what the ledger says, and nothing that it does not.
+    let record = stores.campaigns.load(tenant, CampaignId(1)).await.unwrap().unwrap();
+    let stored = StoredState::decode(&record.value.state).unwrap();
+    let members = (0..7).collect();
+    let mut campaign = Campaign::restore(plan(), &members, &start(), &stored.checkpoint).unwrap();
+    events.iter().filter(|(offset, _)| *offset > stored.offset).for_each(|(_, event)| campaign.fold(event));
+    let events = events.iter().map(|(_, event)| event);
+    assert_eq!(campaign, Campaign::replay(plan(), &members, &start(), events));
+    assert!(matches!(campaign.run(), Run::Paused(_)), "{:?}", campaign.run());
     // Once more is the same as once.
     let again = transfer::settle(&side, None, at(50)).await.unwrap();
     assert_eq!(again, transfer::Settled::default());

@@ -166,12 +166,13 @@ fn in_words(head: &Head, totals: &Totals) -> String {
 
 /// What whoever restores has to know.
 pub(crate) fn told(settled: &Settled) -> String {
-    let Settled { devices, attempts, campaigns } = *settled;
+    let Settled { devices, attempts, lost, campaigns } = *settled;
     format!(
-        "{} devices will be challenged anew; {} attempts in flight will look what became of them; {} campaigns are paused: \
+        "{} devices will be challenged and asked anew; {} attempts in flight will look what became of them; {} are lost and have ended; {} campaigns are paused: \
         look at them, then `flotilla campaign resume` or `stop`",
         grouped(devices),
         grouped(attempts),
+        grouped(lost),
         grouped(campaigns)
     )
 }
