@@ -21,6 +21,9 @@ use jiff::Timestamp;
 use self::campaigns::Started;
 use crate::{Side, TransferError};
 
+/// Devices that are worked on at the same time: they share their syncs.
+const AT_ONCE: usize = 256;
+
 /// What was put right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settled {

@@ -4,12 +4,11 @@ use dm_protocol::DevId;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use storage::{Device, ErrorKind, StoreError};
 
+use super::AT_ONCE;
 use crate::{Side, TransferError};
 
 /// Devices read at once.
 const DEVICES: usize = 1000;
-/// Of those, how many are written at the same time: they share their syncs.
-const AT_ONCE: usize = 256;
 
 /// At its next visit each device is challenged, and asked what it is. Answers for how many that is another visit than usual.
 pub(super) async fn make_ask_again(side: &Side) -> Result<u64, TransferError> {
