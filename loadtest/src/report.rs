@@ -37,6 +37,9 @@ pub struct FleetReport {
     pub latency_with_wait_us: Latency,
     /// Answers by HTTP status; `broken` where none came.
     pub answers: BTreeMap<String, u64>,
+    /// Why the first of those got no answer to which none came.
+    #[serde(default)]
+    pub first_broken: Option<String>,
     /// Devices by what became of them.
     pub outcomes: BTreeMap<String, u64>,
     /// Devices by the version in their own tree.

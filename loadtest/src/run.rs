@@ -5,7 +5,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -142,8 +142,11 @@ impl Running {
         )
         .map_err(Box::new)?;
         let setup = Arc::new(setup);
-        let context =
-            Arc::new(Context { client: Client::new(fleet.client.clone())?, downloaded: AtomicU64::new(0) });
+        let context = Arc::new(Context {
+            client: Client::new(fleet.client.clone())?,
+            downloaded: AtomicU64::new(0),
+            first_broken: OnceLock::new(),
+        });
         let devices: Vec<_> =
             (0..fleet.devices).map(|number| Some(SimDevice::new(setup.clone(), number, started))).collect();
         // Each asks for its first turn at once, and then says when it really wants it.
@@ -273,6 +276,7 @@ impl Running {
             latency_us: Latency::of(&tally.latency),
             latency_with_wait_us: Latency::of(&tally.latency_with_wait),
             answers: tally.answers.clone(),
+            first_broken: self.context.first_broken.get().cloned(),
             outcomes: outcomes(&self.devices),
             versions: versions(&self.devices),
             models: models(&self.devices),

@@ -1,7 +1,11 @@
 //! One device's turn: it speaks and fetches until it wants to wait.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    error::Error,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     /// Octets of packages so far.
     pub(crate) downloaded: AtomicU64,
+    /// How the first exchange broke to which no answer came.
+    pub(crate) first_broken: OnceLock<String>,
 }
 
 /// What came of a turn.
@@ -66,6 +72,7 @@ pub(crate) async fn visit(context: &Context, mut device: SimDevice, waited: Dura
                     }
                     Err(error) => {
                         tracing::debug!(device = device.number(), %error, "exchange broke");
+                        context.first_broken.get_or_init(|| in_one_line(&error));
                         device.handle_broken(now);
                     }
                 }
@@ -82,6 +89,12 @@ pub(crate) async fn visit(context: &Context, mut device: SimDevice, waited: Dura
             }
         }
     }
+}
+
+/// An error with what is below it.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let errors = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Fetches what is there from `offset` on. False when it was broken off.

@@ -85,7 +85,7 @@ then flags.
 
 Examples:
   flotilla serve --data ./flotilla-data
-  flotilla serve --data /var/lib/flotilla --config /etc/flotilla.toml --listen 0.0.0.0:8080
+  flotilla serve --data /var/lib/flotilla --config /etc/flotilla/flotilla.toml --listen 0.0.0.0:8080
   flotilla serve --config cluster.toml --roles session,snapshot
   flotilla serve --config flotilla.toml --check-config")]
     Serve(ServeArgs),
@@ -108,7 +108,7 @@ Ends with 0 where all is well, with 6 where there are warnings, with 1 where a s
 
 Examples:
   flotilla doctor --data ./flotilla-data
-  flotilla doctor --config /etc/flotilla.toml -o json")]
+  flotilla doctor --config /etc/flotilla/flotilla.toml -o json")]
     Doctor(DoctorArgs),
     /// Gather what is needed to find out what went wrong, without secrets
     #[command(after_help = "\
@@ -117,7 +117,7 @@ campaigns and the end of a log. Secrets are left out, and the names of devices a
 
 Examples:
   flotilla support-bundle --data ./flotilla-data
-  flotilla support-bundle --config /etc/flotilla.toml --log /var/log/flotilla.log --output bundle.tar.gz")]
+  flotilla support-bundle --config /etc/flotilla/flotilla.toml --log /var/log/flotilla.log --output bundle.tar.gz")]
     SupportBundle(SupportBundleArgs),
     /// Add, import, list and look into devices
     Device(DeviceArgs),
@@ -164,6 +164,7 @@ campaigns that ran are paused until you resume them.
 
 Examples:
   flotilla restore flotilla.backup --data /var/lib/flotilla
+  flotilla restore flotilla.backup --data /var/lib/flotilla --key-file /etc/flotilla/keys
   flotilla restore flotilla.backup --check")]
     Restore(RestoreArgs),
     /// Write everything that is stored as lines of JSON, to move it to another store

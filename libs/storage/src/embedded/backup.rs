@@ -12,7 +12,7 @@ use fjall::{PersistMode, Readable as _};
 use super::{
     Embedded, Options, artifacts,
     engine::{Engine, Space, engine_error},
-    open::RESTORING,
+    open::{RESTORING, make_dir},
 };
 use crate::backup::{BackUp, BackupError, Head, Part, PartWriter, Parts, Totals};
 
@@ -122,7 +122,7 @@ impl Embedded {
         // Nothing is touched for a file that is no backup.
         let (mut parts, head) = Parts::open(input)?;
         check_empty(dir)?;
-        fs::create_dir_all(dir).map_err(placed(dir))?;
+        make_dir(dir)?;
         let mark = dir.join(RESTORING);
         File::create_new(&mark).and_then(|file| file.sync_all()).map_err(placed(&mark))?;
         write_parts(dir, &mut parts, options)?;

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -155,8 +156,15 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     move |source| OpenError::Io { path, source }
 }
 
-fn make_dir(dir: &Path) -> Result<(), OpenError> {
-    fs::create_dir_all(dir).map_err(io_at(dir))
+/// Makes it, where it is not there, for its owner alone.
+pub(super) fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(io_at(parent))?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made.map_err(io_at(dir)),
+    }
 }
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {

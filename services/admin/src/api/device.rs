@@ -240,7 +240,7 @@ pub struct DeviceView {
     pub tags: BTreeSet<String>,
     /// When it was added.
     pub added: Timestamp,
-    /// When a session of it last authenticated.
+    /// When a session of it last authenticated; written once a minute at most.
     pub last_seen: Option<Timestamp>,
     /// What it said of itself.
     pub inventory: Inventory,

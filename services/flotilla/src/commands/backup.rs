@@ -30,7 +30,7 @@ pub(crate) struct BackupArgs {
     /// The file to write
     #[arg(long, value_name = "FILE", required_unless_present = "into")]
     output: Option<PathBuf>,
-    /// A folder to write it into, named by its time
+    /// A folder, which is there, to write it into, named by its time
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     into: Option<PathBuf>,
     /// How many backups of the folder to keep, this one among them; the oldest go
@@ -65,6 +65,10 @@ pub(crate) fn back_up(args: &BackupArgs) -> Result<Exit, Failure> {
         }
         (None, None) => return Err(Failure::error("expected --output or --into")),
     };
+    if path.as_os_str() == "-" {
+        let what = "expected a file, got standard output: a backup is read back before it counts";
+        return Err(Failure::error(what).hint("or take it as it comes, with its end: curl .../v1/backup"));
+    }
     if path.exists() {
         return Err(Failure::new(Exit::Conflict, format!("{} is there already", path.display())));
     }
@@ -134,7 +138,11 @@ pub(crate) fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
         drop(side);
         settled
     });
-    let settled = settled.map_err(anyhow::Error::from)?;
+    let settled = settled.map_err(|error| {
+        let failure = Failure::error(format!("{:#}", anyhow::Error::from(error)));
+        let place = data.display();
+        failure.hint(format!("empty {place} before the next try; credentials that are sealed with a key of secrets.key_file need --key-file"))
+    })?;
     restored.finish().map_err(failed)?;
     output::print_line(&format!("restored {}: {}", data.display(), in_words(&head, &totals)))?;
     output::print_line(&told(&settled))?;

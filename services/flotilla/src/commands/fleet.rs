@@ -165,7 +165,10 @@ fn run_fleet(args: &RunArgs) -> Result<Exit, Failure> {
     if let Some(path) = &args.report {
         report.write(path).with_context(|| format!("could not write {}", path.display()))?;
     }
-    Ok(Exit::Ok)
+    match report.first_broken.filter(|_| report.sessions.messages == 0) {
+        Some(why) => Err(Failure::error(format!("no device had an answer from {}: {why}", args.url))),
+        None => Ok(Exit::Ok),
+    }
 }
 
 /// Writes the devices of a fleet as a roster.

@@ -318,6 +318,9 @@ async fn start_work(
         tasks.spawn(own_campaigns(campaigns.clone(), shutdown.clone()));
     }
     if roles.contains(&Role::Session) {
+        // Before anybody is told that devices are served.
+        ListenerTls::open(&settings.tls.listener(), tls::HTTP_2_AND_1)
+            .context("session.tls cannot be used")?;
         let listener = bind(settings.session.listen, "session.listen").await?;
         let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
         announce(&format!("device listener  {scheme}://{}/dm", listener.local_addr()?))?;

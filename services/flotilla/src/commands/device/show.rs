@@ -237,7 +237,7 @@ pub(super) fn history(client: &Client, format: Format, id: &str, limit: u16) -> 
 pub(crate) fn describe(event: &EventView) -> String {
     let mut text = event.event.clone();
     let parts = [
-        event.wave.map(|wave| format!("wave {wave}")),
+        event.wave.map(|wave| format!("wave {}", wave + 1)),
         event.phase.map(phase),
         event.outcome.as_ref().map(|outcome| match event.event.as_str() {
             "released" => format!("after {outcome}"),

@@ -70,6 +70,13 @@ pub(super) async fn listeners(settings: Arc<Settings>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if roles.contains(&Role::Session) {
         findings.push(listener("session.listen", settings.session.listen, false).await);
+        if settings.session.public_url.is_none() && settings.session.listen.ip().is_unspecified() {
+            findings.push(Finding::warn(
+                "session.public_url",
+                "it is not set, and the address listened on is no address to go to: devices are told to come to their own loopback",
+                "set session.public_url to the address by which devices reach the front-end",
+            ));
+        }
     }
     if has_admin {
         // Behind TLS it is not asked how it is.
