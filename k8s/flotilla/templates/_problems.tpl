@@ -14,6 +14,9 @@
 {{- else if ne (int .Values.embedded.replicas) 1 -}}
 {{- $wrong = append $wrong (printf "embedded.replicas: expected 1, as the store is one process's, got %d" (int .Values.embedded.replicas)) -}}
 {{- end -}}
+{{- if and (eq .Values.mode "embedded") (not (include "flotilla.role" (dict "root" . "name" "embedded") | fromJson).enabled) -}}
+{{- $wrong = append $wrong "embedded.enabled: expected true, as it is all that mode: embedded installs" -}}
+{{- end -}}
 {{- range $server := list "redis" "kafka" "scylla" -}}
 {{- $tls := (index $.Values.secrets $server).tls -}}
 {{- if ne (empty $tls.certificateKey) (empty $tls.privateKeyKey) }}{{ $wrong = append $wrong (printf "secrets.%s.tls: expected both certificateKey and privateKeyKey, or neither" $server) }}{{ end -}}
