@@ -103,8 +103,12 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// JSON text to a value; an error says which field, what was expected and what came.
+/// JSON text to a value; an error says which field, what was expected and what came. Whatever the API takes is an object.
 pub(crate) fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // Else a list would be taken for an object's fields in their order.
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid("line 1 column 1", "an object", "a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| json_problem(&error))?;
     match reader.end() {

@@ -38,6 +38,8 @@ async fn every_bad_request_has_its_status_and_its_type() {
         ("POST", "/v1/devices", r#"{"id":"a","auth":"md5","user":"u"}"#, 400, INVALID),
         ("POST", "/v1/devices", r#"{"id":"d1","auth":"none"}"#, 409, "urn:flotilla:problem:already-exists"),
         ("PUT", "/v1/devices/d1/tags", r#"{"tags":["a b"]}"#, 400, INVALID),
+        ("PUT", "/v1/devices/d1/tags", r#"["a"]"#, 400, INVALID),
+        ("PUT", "/v1/devices/d1/tags", r#"[["a"]]"#, 400, INVALID),
         ("PUT", "/v1/devices/nobody/tags", r#"{"tags":[]}"#, 404, NOT_FOUND),
         ("POST", "/v1/artifacts", "x", 400, INVALID),
         ("POST", "/v1/artifacts?name=&version=1", "x", 400, INVALID),

@@ -43,8 +43,12 @@ fn json_of(value: Option<toml::Value>) -> Value {
 
 /// The token of the running server, where its file can be read.
 pub(super) fn token(settings: &Settings) -> Option<String> {
-    let file = token_file(&settings.admin, &settings.storage.data);
-    Token::read(&file).ok().map(|token| token.reveal().to_string())
+    token_in(&token_file(&settings.admin, &settings.storage.data)).ok()
+}
+
+/// The token that stands in a file.
+pub(super) fn token_in(file: &Path) -> anyhow::Result<String> {
+    Ok(Token::read(file)?.reveal().to_string())
 }
 
 /// Health, metrics and campaigns, from a process that runs.

@@ -42,6 +42,9 @@ pub(crate) struct SupportBundleArgs {
     /// The admin token [default: from its file]
     #[arg(long, env = "FLOTILLA_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// The file of the admin token [default: the settings']
+    #[arg(long, env = "FLOTILLA_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// PEM file of the authorities that the server's certificate is checked against [default: the system's]
     #[arg(long, env = "FLOTILLA_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -128,7 +131,10 @@ fn create(path: &Path) -> Result<File, Failure> {
 fn gather(args: &SupportBundleArgs, now: Timestamp) -> Result<(Parts, Scrub), Failure> {
     let mut parts = Parts::default();
     let settings = load(args, &mut parts);
-    let token = args.token.clone().or_else(|| gather::token(settings.as_ref()?));
+    let token = match (&args.token, &args.token_file) {
+        (None, Some(file)) => Some(gather::token_in(file)?),
+        (given, _) => given.clone().or_else(|| gather::token(settings.as_ref()?)),
+    };
     let scrub = Scrub::new(settings.as_ref(), token.as_deref())?;
     let versions = json!({
         "flotilla": env!("CARGO_PKG_VERSION"),
