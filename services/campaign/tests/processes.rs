@@ -84,7 +84,7 @@ async fn operators_are_answered_by_a_process_that_owns_nothing() {
 
     assigned.assign(1);
     admin.resume(id, "ann").await.unwrap();
-    let fleet = Fleet::default();
+    let fleet = Fleet::new(place.clock());
     let devices = {
         let (fleet, stores) = (fleet.clone(), place.stores.clone());
         tokio::spawn(async move { fleet.run(stores, 0..60, |_| Act::Succeed).await })
@@ -114,7 +114,7 @@ async fn a_campaign_moves_between_processes_and_keeps_its_budget() {
     );
     let id = admin.create(definition(&text), None).await.unwrap();
     admin.start(id, "ann").await.unwrap();
-    let fleet = Fleet::default();
+    let fleet = Fleet::new(place.clock());
     let devices = {
         let (fleet, stores) = (fleet.clone(), place.stores.clone());
         let act = |at| if stays_away(at) { Act::StayAway } else { Act::Succeed };

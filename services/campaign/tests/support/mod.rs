@@ -157,12 +157,18 @@ pub enum Act {
 }
 
 /// Devices that take their jobs straight from the store, as sessions do, and count their Execs.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Fleet {
     pub execs: Arc<Mutex<BTreeMap<(u32, u16), u32>>>,
+    /// That of the services: a phase that began by another would be over too early.
+    clock: Clock,
 }
 
 impl Fleet {
+    pub fn new(clock: Clock) -> Self {
+        Self { execs: Arc::default(), clock }
+    }
+
     /// Every device comes again and again until the task is dropped.
     pub async fn run(&self, stores: Stores, devices: std::ops::Range<u32>, behaviour: Behaviour) {
         loop {
@@ -190,7 +196,7 @@ impl Fleet {
                 _ => FirmwareFact::Done { code: 200, version: "2.0".into() },
             },
         };
-        let next = job.value.apply(&device, &fact, &view.plan, Timestamp::now());
+        let next = job.value.apply(&device, &fact, &view.plan, (self.clock)());
         let update = stores.jobs.update(
             &tenant,
             &device,
