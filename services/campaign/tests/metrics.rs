@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use campaign_service::{CampaignMetrics, CampaignService, Process, system_clock};
+use campaign_service::{CampaignMetrics, CampaignService, Process};
 use jiff::{SignedDuration, Timestamp};
 use service_kit::Metrics;
 use storage::{OwnsAll, OwnsNone};
@@ -73,7 +73,7 @@ async fn an_owner_shows_budget_devices_and_a_campaign_that_waits_for_a_person() 
     assert_eq!(watched.value("dm_campaign_devices{state=\"waiting\"}"), 10);
     assert_eq!(watched.value("dm_campaign_devices{state=\"pending\"}"), 30);
 
-    let fleet = Fleet::new(system_clock());
+    let fleet = Fleet::default();
     let stores = place.stores.clone();
     let devices = tokio::spawn(async move { fleet.run(stores, 0..40, |_| Act::Succeed).await });
     watched.until_value("dm_campaigns{state=\"held\"}", 1).await;

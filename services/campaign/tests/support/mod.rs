@@ -12,7 +12,7 @@ use std::{
 };
 
 use campaign::{CampaignId, Definition, EventKind, JobEvent, View};
-use campaign_service::{CampaignService, Clock, Stores};
+use campaign_service::{CampaignService, Clock, Stores, system_clock};
 use dm_objects::agenda::{FirmwareFact, FirmwareStage};
 use dm_protocol::{Account, ClientAuth, DevId, Nonces};
 use jiff::{SignedDuration, Timestamp};
@@ -162,6 +162,12 @@ pub struct Fleet {
     pub execs: Arc<Mutex<BTreeMap<(u32, u16), u32>>>,
     /// That of the services: a phase that began by another would be over too early.
     clock: Clock,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self::new(system_clock())
+    }
 }
 
 impl Fleet {
