@@ -24,7 +24,7 @@ sections! {
         /// Where devices connect.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
         /// The address by which devices reach this front-end from outside. It stands in RespURI and in download
-        /// addresses. Unset: `http` (or `https`, with a certificate) and the address listened on; for 0.0.0.0 or [::],
+        /// addresses. Unset: `http` (or `https`, with a certificate) and the address listened on; for `0.0.0.0` or `[::]`,
         /// which no device can reach, this machine's loopback, with a warning.
         public_url: Option<PublicUrl> = None,
         /// The server's own identifier, the Source of its messages, where a device's account names none.
