@@ -32,7 +32,9 @@ impl Served {
         let front = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (settings, metrics, shutdown) = (Settings::default(), Metrics::new("bench"), Shutdown::new());
-            session_service::run(&settings, Stores::of(store), listener, &metrics, shutdown).await.unwrap();
+            session_service::run(&settings, Stores::of(store), listener, None, &metrics, shutdown)
+                .await
+                .unwrap();
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let bare = listener.local_addr().unwrap();

@@ -21,15 +21,21 @@ pub use storage::Stores;
 /// Why the front-end could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// TLS cannot be spoken.
-    #[error("TLS cannot be spoken")]
-    Tls(#[from] TlsError),
     /// The listener does not say where it listens.
     #[error("could not find out the address listened on")]
     Listener(#[source] std::io::Error),
 }
 
-/// Serves devices on `listener` until the end is asked for and all requests in hand are answered.
+/// What the settings say of devices' TLS; `None` where they come without.
+///
+/// # Errors
+///
+/// [`TlsError`] when the files do not hold what they should.
+pub fn open_tls(settings: &Settings) -> Result<Option<Arc<ListenerTls>>, TlsError> {
+    ListenerTls::open(&settings.tls.listener(), HTTP_2_AND_1)
+}
+
+/// Serves devices on `listener`, over `tls` where it is given, until the end is asked for and all requests in hand are answered.
 ///
 /// # Errors
 ///
@@ -38,10 +44,10 @@ pub async fn run(
     settings: &Settings,
     stores: Stores,
     listener: TcpListener,
+    tls: Option<Arc<ListenerTls>>,
     metrics: &Metrics,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    let tls = ListenerTls::open(&settings.tls.listener(), HTTP_2_AND_1)?;
     let address = listener.local_addr().map_err(RunError::Listener)?;
     let public_url = public_url(settings, address, tls.is_some());
     if let Some(tls) = &tls {

@@ -319,15 +319,14 @@ async fn start_work(
     }
     if roles.contains(&Role::Session) {
         // Before anybody is told that devices are served.
-        ListenerTls::open(&settings.tls.listener(), tls::HTTP_2_AND_1)
-            .context("session.tls cannot be used")?;
+        let tls = session_service::open_tls(settings).context("session.tls cannot be used")?;
         let listener = bind(settings.session.listen, "session.listen").await?;
-        let scheme = if settings.tls.certificate.is_some() { "https" } else { "http" };
+        let scheme = if tls.is_some() { "https" } else { "http" };
         announce(&format!("device listener  {scheme}://{}/dm", listener.local_addr()?))?;
         let (settings, stores, metrics) = (settings.clone(), stores.clone(), metrics.clone());
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
-            let run = session_service::run(&settings, stores, listener, &metrics, shutdown).await;
+            let run = session_service::run(&settings, stores, listener, tls, &metrics, shutdown).await;
             run.context("the device front-end could not run")
         });
     }

@@ -49,10 +49,11 @@ pub async fn start_with(store: Embedded, stores: Stores, overrides: &[(&str, &st
     let settings = settings(overrides);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let tls = session_service::open_tls(&settings).unwrap();
     let (metrics, shutdown) = (Metrics::new("test"), Shutdown::new());
     let task = tokio::spawn({
         let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
-        async move { session_service::run(&settings, stores, listener, &metrics, shutdown).await.unwrap() }
+        async move { session_service::run(&settings, stores, listener, tls, &metrics, shutdown).await.unwrap() }
     });
     Front { address, store, metrics, shutdown, task }
 }
