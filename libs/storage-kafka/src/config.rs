@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError};
-use service_kit::settings::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings};
+use service_kit::{
+    files::read_secret,
+    settings::{KafkaCompression, KafkaSaslMechanism, KafkaSecurity, KafkaSettings},
+};
 
 use crate::ConnectError;
 
@@ -76,9 +79,7 @@ fn password(settings: &KafkaSettings) -> Result<String, ConnectError> {
     let key = "kafka.sasl_password_file";
     let wrong = |got| ConnectError::Settings { key, expected: "a file with the password", got };
     let Some(file) = &settings.sasl_password_file else { return Err(wrong("nothing".to_owned())) };
-    let text =
-        std::fs::read_to_string(file).map_err(|error| wrong(format!("{}: {error}", file.display())))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    read_secret(file).map_err(|error| wrong(format!("{}: {error}", file.display())))
 }
 
 /// A producer whose messages are durable, in order and not doubled by its own repeats.

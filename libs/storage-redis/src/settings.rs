@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use redis::{ClientTlsConfig, TlsCertificates};
-use service_kit::settings::RedisSettings;
+use service_kit::{files::read_secret, settings::RedisSettings};
 use zeroize::Zeroizing;
 
 /// Why the settings cannot be used.
@@ -67,9 +67,7 @@ fn octets(path: &Path) -> Result<Vec<u8>, SettingsError> {
     std::fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })
 }
 
-/// Without the line's end.
 fn password(path: &Path) -> Result<Zeroizing<String>, SettingsError> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned().into())
+    let read = read_secret(path).map(Zeroizing::new);
+    read.map_err(|source| SettingsError::File { path: path.to_owned(), source })
 }

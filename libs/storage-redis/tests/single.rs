@@ -205,6 +205,9 @@ async fn another_password_is_taken_from_the_file_without_a_restart() {
 
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("password");
+    std::fs::write(&empty, "\n").unwrap();
     let with = |nodes: &[&str], prefix: &str| RedisSettings {
         nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
         key_prefix: prefix.into(),
@@ -216,6 +219,7 @@ async fn settings_that_cannot_work_are_refused() {
         with(&["redis://user:password@127.0.0.1:1"], "p:"),
         with(&["127.0.0.1"], "p:"),
         with(&["redis://127.0.0.1:1"], "p{x}:"),
+        RedisSettings { password_file: Some(empty), ..with(&["redis://127.0.0.1:1"], "p:") },
     ] {
         assert_eq!(Redis::connect(&settings).await.unwrap_err().kind, ErrorKind::Corrupt, "{settings:?}");
     }

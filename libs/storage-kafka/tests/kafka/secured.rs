@@ -122,9 +122,11 @@ async fn other_files_are_taken_in_without_a_restart() {
     read(&mut consumer, "before").await;
     assert!(!kafka.refresh().await.unwrap(), "nothing has changed");
 
-    std::fs::write(&own, "a wrong one").unwrap();
-    let said = with_causes(&kafka.refresh().await.unwrap_err());
-    assert!(said.contains("kafka.sasl_password_file"), "{said}");
+    for (wrong, says) in [("a wrong one", "expected"), ("\n", "got an empty file")] {
+        std::fs::write(&own, wrong).unwrap();
+        let said = with_causes(&kafka.refresh().await.unwrap_err());
+        assert!(said.contains("kafka.sasl_password_file") && said.contains(says), "{said}");
+    }
     kafka.publish(Topic::Jobs, vec![message("meanwhile")]).await.expect("the clients of before go on");
     read(&mut consumer, "meanwhile").await;
 
