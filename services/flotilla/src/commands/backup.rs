@@ -75,7 +75,7 @@ pub(crate) fn back_up(args: &BackupArgs) -> Result<Exit, Failure> {
     let unfinished = PathBuf::from(format!("{}.new", path.display()));
     let mut input = args.client.client()?.get_octets("/v1/backup")?;
     let written = write(&mut input, &unfinished).and_then(|(head, totals)| {
-        fs::rename(&unfinished, &path).with_context(|| format!("could not write {}", path.display()))?;
+        put_in_place(&unfinished, &path).with_context(|| format!("could not write {}", path.display()))?;
         Ok((head, totals))
     });
     let (head, totals) = written.inspect_err(|_| {
@@ -100,6 +100,13 @@ fn write(input: &mut dyn io::Read, path: &Path) -> Result<(Head, Totals), Failur
     out.get_ref().sync_all().with_context(named)?;
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).with_context(named)?);
     backup::verify(&mut file).map_err(failed)
+}
+
+/// Gives the file its name, durably.
+fn put_in_place(unfinished: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(unfinished, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn remove_oldest(dir: &Path, keep: usize) -> Result<(), Failure> {
