@@ -7,7 +7,10 @@ use std::{
 };
 
 use rustix::process::{Resource, getrlimit};
-use service_kit::{Settings, settings::Role};
+use service_kit::{
+    Settings,
+    settings::{Role, StorageBackend},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -46,21 +49,44 @@ pub(super) async fn clock() -> Vec<Finding> {
     vec![Finding::ok(CHECK, format!("{now:.0}, and it runs evenly"))]
 }
 
-/// Whether as many connections can be open as the settings allow.
+/// Whether as many connections can be open as the settings allow: in the server that has the data directory, or in one that
+/// would be started from here.
 pub(super) fn open_files(settings: &Settings) -> Vec<Finding> {
     const CHECK: &str = "open-files";
     let has_devices = settings.process.all().contains(&Role::Session);
     let connections = if has_devices { settings.session.connections_max.value() } else { 0 };
     let needed = connections + FILES_BESIDE;
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let (whose, limit) = match server_open_files(settings) {
+        Some((process, limit)) => (format!(" in process {process}, which serves"), limit),
+        None => (String::new(), getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)),
+    };
     if limit < needed {
-        let what = format!("{limit} files may be open, and session.connections_max asks for {needed}");
+        let what = format!("{limit} files may be open{whose}, and session.connections_max asks for {needed}");
         let remedy = format!(
             "ulimit -n {needed}, LimitNOFILE={needed} in the systemd unit, or a smaller session.connections_max"
         );
         return vec![Finding::warn(CHECK, what, remedy)];
     }
-    vec![Finding::ok(CHECK, format!("{limit} files may be open, {needed} are enough"))]
+    vec![Finding::ok(CHECK, format!("{limit} files may be open{whose}, {needed} are enough"))]
+}
+
+/// The process that has the data directory, and how many files it may have open.
+fn server_open_files(settings: &Settings) -> Option<(u32, u64)> {
+    if settings.storage.backend != StorageBackend::Embedded {
+        return None;
+    }
+    let process = super::lock_holder(&settings.storage.data)?;
+    let limits = std::fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
+    Some((process, open_files_of(&limits)?))
+}
+
+/// `Max open files            1024                 1048576              files`: the first number is the one that holds.
+fn open_files_of(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
 }
 
 /// Whether each listener's address is free, or served already.
@@ -178,4 +204,25 @@ pub(super) async fn public_url(settings: Arc<Settings>) -> Vec<Finding> {
         what,
         "start the server, or see to what stands before it; from inside it may be meant to be so",
     )]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_process_is_its_own() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max processes             96234                96234                processes \n\
+                      Max open files            1024                 1048576              files     \n";
+        assert_eq!(open_files_of(limits), Some(1024));
+        assert_eq!(
+            open_files_of("Max open files            unlimited            unlimited            files"),
+            Some(u64::MAX)
+        );
+        assert_eq!(open_files_of("Max processes 1 1 processes"), None);
+        let own = std::fs::read_to_string("/proc/self/limits").unwrap();
+        assert_eq!(open_files_of(&own), Some(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)));
+    }
 }
