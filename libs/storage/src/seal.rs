@@ -22,7 +22,7 @@ use chacha20poly1305::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use rotate::{Resealed, SealedPage, Sealing, reseal, sealing};
+pub use rotate::{Resealed, SealedPage, Sealing, Tried, reseal, sealing, try_keys};
 
 /// Octets of a key.
 pub const KEY_LEN: usize = 32;

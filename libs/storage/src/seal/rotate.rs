@@ -1,11 +1,11 @@
 //! Which key each device's secrets are sealed with, and sealing them anew with the newest, a page at a time: whoever
 //! asks keeps the place, so that it can go on after anything, and asking twice does nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::KeyId;
+use super::{KeyId, SealError};
 use crate::{DeviceStore, ErrorKind, StoreError, TenantId};
 
 /// Tries of one device against others who write it.
@@ -38,6 +38,35 @@ pub struct Resealed {
     pub resealed: u64,
     /// Where the next page begins; `None`: that was the last.
     pub next: Option<u32>,
+}
+
+/// What the keys came to, tried on some devices.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// How many of their secrets were opened.
+    pub opened: u32,
+    /// Why one of them was not.
+    pub refused: Option<StoreError>,
+}
+
+/// Tries the keys on the secrets of the oldest and the newest device: they tell whether the ring is that of the store.
+///
+/// # Errors
+///
+/// The store's, where it is not for a key.
+pub async fn try_keys(devices: &dyn DeviceStore, tenant: &TenantId) -> Result<Tried, StoreError> {
+    let mut tried = Tried::default();
+    let Some(newest) = devices.count(tenant).await?.checked_sub(1) else { return Ok(tried) };
+    for ordinal in BTreeSet::from([0, newest]) {
+        match devices.scan(tenant, ordinal, 1).await {
+            Ok(found) => tried.opened += u32::from(!found.is_empty()),
+            Err(error) => match &error.source {
+                Some(source) if source.is::<SealError>() => tried.refused = Some(error),
+                _ => return Err(error),
+            },
+        }
+    }
+    Ok(tried)
 }
 
 /// Counts up to `limit` devices from the ordinal `from` on by the key that they are sealed with.

@@ -22,7 +22,10 @@ use service_kit::{
     telemetry::{self, otlp},
     tls::{self, ListenerTls},
 };
-use storage::TenantId;
+use storage::{
+    Stores, TenantId,
+    seal::{self, Tried},
+};
 use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
@@ -307,6 +310,7 @@ async fn start_work(
     let Opening { settings, roles, health, metrics, shutdown } = *opening;
     let Work { stores, keys, ownership, backup } = work;
     let tenant = TenantId::default();
+    try_keys(&stores, &tenant).await?;
     let process = if roles.contains(&Role::Campaign) {
         Process::of_many(ownership, CampaignMetrics::new(metrics))
     } else {
@@ -376,6 +380,29 @@ async fn start_work(
         });
     }
     Ok(())
+}
+
+/// Refuses to begin with keys that open nothing: each visit would fail. Where they open something, that is served.
+async fn try_keys(stores: &Stores, tenant: &TenantId) -> anyhow::Result<()> {
+    match seal::try_keys(&*stores.devices, tenant).await {
+        Ok(Tried { opened: 0, refused: Some(error) }) => {
+            Err(error).context("secrets.key_file: expected the keys of the stored credentials, got others")
+        }
+        Ok(Tried { refused: Some(error), .. }) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "some stored credentials cannot be opened by the keys of secrets.key_file"
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the keys of stored credentials were not tried");
+            Ok(())
+        }
+    }
 }
 
 async fn own_campaigns(campaigns: CampaignService, shutdown: Shutdown) -> anyhow::Result<()> {
