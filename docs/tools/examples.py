@@ -54,6 +54,8 @@ def requests(server):
     name = urllib.parse.quote(device["id"], safe="")
     yield "POST /v1/devices", "", device
     yield "PUT /v1/devices/{id}/tags", f"/v1/devices/{name}/tags", {"tags": ["canary", "lab"]}
+    yield "PUT /v1/devices/{id}/credentials", f"/v1/devices/{name}/credentials", {"user": "alice", "password": "another"}
+    yield "PUT /v1/devices/{id}/notify-address", f"/v1/devices/{name}/notify-address", {"notify_address": "udp://192.0.2.7:2948"}
     roster = server.command("fleet", "roster", "--devices", str(DEVICES))
     pathlib.Path(server.folder, "roster.csv").write_text(roster)
     server.command("device", "import", f"{server.folder}/roster.csv")

@@ -24,9 +24,12 @@ OPERATIONS = {
     "GET /v1/devices": op("Page<DeviceView>", query=PAGE | {
         "tag": "Only those with this tag.", "maker": "Only those of this maker.", "model": "Only this model.", "firmware": "Only those that report this version."}),
     "POST /v1/devices": op("DeviceView", "DeviceInput", 201, problems=["already-exists"], idempotent=True),
-    "POST /v1/devices/bulk": op("lines of BulkLine", "lines of DeviceInput", query={"results": "`all` rows have a line in the answer, or only those that were `bad`."}),
+    "POST /v1/devices/bulk": op("lines of BulkLine", "lines of DeviceInput", query={"results": "`all` rows have a line in the answer, or only those that were `bad`.",
+                                                                                    "existing": "A device that is there and different: `keep` it, and its row is in conflict, or `replace` its credentials, and its tags and address where the row has them."}),
     "GET /v1/devices/{id}": op("DeviceView", etag=True),
     "PUT /v1/devices/{id}/tags": op("DeviceView", "TagsInput", match=True, problems=["precondition-failed"]),
+    "PUT /v1/devices/{id}/credentials": op("DeviceView", "CredentialsInput", match=True, problems=["precondition-failed"]),
+    "PUT /v1/devices/{id}/notify-address": op("DeviceView", "NotifyAddressInput", match=True, problems=["precondition-failed"]),
     "GET /v1/devices/{id}/tree": op("TreeView", etag=True, query={"at": f"{INSTANT}: the tree as it was then.", "uri": "Only this subtree, such as `./DevDetail`."}),
     "GET /v1/devices/{id}/history": op("HistoryView", query={"limit": "Rows of each list, 1 to 1000."}),
     "GET /v1/devices/{id}/diff": op("DiffView", query={"from": f"{INSTANT}.", "to": f"{INSTANT}; now where nothing is said."}, required=["from"]),

@@ -33,6 +33,8 @@ pub(crate) fn routes(app: App, keeper: Arc<Guard>, stall_timeout: Duration) -> R
         .route("/v1/devices/bulk", post(devices::add_bulk))
         .route("/v1/devices/{id}", get(devices::show))
         .route("/v1/devices/{id}/tags", put(devices::put_tags))
+        .route("/v1/devices/{id}/credentials", put(devices::put_credentials))
+        .route("/v1/devices/{id}/notify-address", put(devices::put_notify_address))
         .route("/v1/devices/{id}/tree", get(devices::tree))
         .route("/v1/devices/{id}/history", get(devices::history))
         .route("/v1/devices/{id}/diff", get(devices::diff))

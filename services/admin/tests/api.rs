@@ -41,6 +41,13 @@ async fn every_bad_request_has_its_status_and_its_type() {
         ("PUT", "/v1/devices/d1/tags", r#"["a"]"#, 400, INVALID),
         ("PUT", "/v1/devices/d1/tags", r#"[["a"]]"#, 400, INVALID),
         ("PUT", "/v1/devices/nobody/tags", r#"{"tags":[]}"#, 404, NOT_FOUND),
+        ("PUT", "/v1/devices/d1/credentials", r#"{"user":"u"}"#, 400, INVALID),
+        ("PUT", "/v1/devices/d1/credentials", r#"{"user":"u","password":""}"#, 400, INVALID),
+        ("PUT", "/v1/devices/d1/credentials", r#"{"id":"d2","auth":"none"}"#, 400, INVALID),
+        ("PUT", "/v1/devices/nobody/credentials", r#"{"auth":"none"}"#, 404, NOT_FOUND),
+        ("PUT", "/v1/devices/d1/notify-address", "{}", 400, INVALID),
+        ("PUT", "/v1/devices/d1/notify-address", r#"{"notify_address":"nowhere"}"#, 400, INVALID),
+        ("PUT", "/v1/devices/nobody/notify-address", r#"{"notify_address":null}"#, 404, NOT_FOUND),
         ("POST", "/v1/artifacts", "x", 400, INVALID),
         ("POST", "/v1/artifacts?name=&version=1", "x", 400, INVALID),
         ("GET", "/v1/campaigns/c7", "", 404, NOT_FOUND),
@@ -192,10 +199,11 @@ async fn bulk_keeps_the_good_rows_and_names_the_bad_ones() {
         ]
     );
     assert_eq!(lines[2]["where"], "password");
-    let summary = json!({"created": 2, "unchanged": 1, "conflict": 1, "invalid": 2});
+    let summary = json!({"created": 2, "unchanged": 1, "replaced": 0, "conflict": 1, "invalid": 2});
     assert_eq!(lines[6]["summary"], summary);
     let again = server.bulk("/v1/devices/bulk?results=bad", "{\"id\":\"a\",\"auth\":\"none\"}\n").await;
-    assert_eq!(again, [json!({"summary": {"created": 0, "unchanged": 1, "conflict": 0, "invalid": 0}})]);
+    let summary = json!({"created": 0, "unchanged": 1, "replaced": 0, "conflict": 0, "invalid": 0});
+    assert_eq!(again, [json!({ "summary": summary })]);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod common;
+#[path = "serve/credentials.rs"]
+mod credentials;
 #[path = "serve/leaks.rs"]
 mod leaks;
 #[path = "../../session/tests/support/pki.rs"]
@@ -241,6 +243,31 @@ fn keys_are_replaced_while_the_server_runs() {
     std::fs::write(&key_file, lines.lines().last().unwrap()).unwrap();
     let server = Server::start_with(&data, &[("FLOTILLA__SECRETS__KEY_FILE", key_file.to_str().unwrap())]);
     let shown = client(&server, &data, &["device", "show", "a", "-o", "json"], "");
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    assert_eq!(server.terminate().code(), Some(0));
+
+    // With keys that open nothing it does not begin; with some it does, and says what is missing.
+    let second = std::fs::read_to_string(&key_file).unwrap();
+    std::fs::write(&key_file, "").unwrap();
+    new_key("3");
+    let third = std::fs::read_to_string(&key_file).unwrap();
+    let mut serve = flotilla();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"]).arg(&data);
+    let refused = serve.env("FLOTILLA__SECRETS__KEY_FILE", &key_file).output().unwrap();
+    assert_eq!((refused.status.code(), stdout(&refused).as_str()), (Some(1), ""), "{}", stderr(&refused));
+    for words in ["secrets.key_file: expected the keys", "sealed with key 2, which is not among the keys"] {
+        assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+    }
+    std::fs::write(&key_file, format!("{second}\n{third}")).unwrap();
+    let server = Server::start_with(&data, &[("FLOTILLA__SECRETS__KEY_FILE", key_file.to_str().unwrap())]);
+    add(&server, "d");
+    assert_eq!(server.terminate().code(), Some(0));
+    std::fs::write(&key_file, third).unwrap();
+    let log = folder.path().join("log");
+    let environment = [("FLOTILLA__SECRETS__KEY_FILE", key_file.to_str().unwrap())];
+    let server = Server::start_logging(&data, &environment, File::create(&log).unwrap());
+    assert_eq!(logged(&log, "some stored credentials cannot be opened"), 1);
+    let shown = client(&server, &data, &["device", "show", "d"], "");
     assert!(shown.status.success(), "{}", stderr(&shown));
     assert_eq!(server.terminate().code(), Some(0));
 }

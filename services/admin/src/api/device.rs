@@ -84,6 +84,57 @@ impl InputError {
     }
 }
 
+/// New credentials of a device, in place of all that it has; those that it has already change nothing. Unknown keys are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsInput {
+    /// How it proves itself; MD5 where nothing is said.
+    #[serde(default)]
+    pub auth: AuthScheme,
+    /// Its user name; needed unless `auth` is `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its password; needed unless `auth` is `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The name the server proves itself to the device by; where nothing is said, it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
+    /// The server's password towards the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_password: Option<Secret>,
+    /// The scheme the server begins with; the device's own where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_auth: Option<AuthScheme>,
+    /// The nonce, in base64, that the device makes its next MD5 credential with; where nothing is said, the one that it was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_nonce: Option<String>,
+    /// The nonce, in base64, that the device expects in the server's next MD5 credential; where nothing is said, the one that it named last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_nonce: Option<String>,
+}
+
+/// Where a device can be asked to come, in place of where it could be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyAddressInput {
+    /// `udp://host:port`, `wap://host:port`, or `scheme:address` of a gateway of the settings. `null`: it comes by itself only.
+    // Named, so that nobody takes an address away by leaving it out.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub notify_address: Option<String>,
+}
+
+impl NotifyAddressInput {
+    /// The address, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub(crate) fn into_address(self) -> Result<Option<NotifyAddress>, InputError> {
+        self.notify_address.as_deref().map(parse_address).transpose()
+    }
+}
+
 impl DeviceInput {
     /// Checks it and makes the record to store.
     ///
@@ -95,14 +146,25 @@ impl DeviceInput {
             let got = format!("{} characters: {:?}", self.id.chars().count(), short(&self.id));
             InputError::new("id", "1 to 128 characters without control characters", got)
         })?;
-        check_tags(&self.tags)?;
-        let account = self.account()?;
-        let notify_address = self.notify_address.as_deref().map(parse_address).transpose()?;
+        let Self { tags, notify_address, .. } = self;
+        check_tags(&tags)?;
+        let credentials = CredentialsInput {
+            auth: self.auth,
+            user: self.user,
+            password: self.password,
+            server_id: self.server_id,
+            server_password: self.server_password,
+            server_auth: self.server_auth,
+            client_nonce: self.client_nonce,
+            server_nonce: self.server_nonce,
+        };
+        let account = credentials.into_account()?;
+        let notify_address = NotifyAddressInput { notify_address }.into_address()?;
         Ok(Device {
             id,
             ordinal: 0,
             account,
-            tags: self.tags,
+            tags,
             added: now,
             last_seen: None,
             inventory: Inventory::default(),
@@ -111,8 +173,15 @@ impl DeviceInput {
             notify_address,
         })
     }
+}
 
-    fn account(&self) -> Result<Account, InputError> {
+impl CredentialsInput {
+    /// Checks it and makes the account.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is not as it must be.
+    pub(crate) fn into_account(self) -> Result<Account, InputError> {
         Ok(Account {
             client: self.client_auth()?,
             server: self.server_auth()?,
@@ -329,6 +398,8 @@ pub enum BulkResult {
     Created,
     /// The device was there already, with the same credentials and tags.
     Unchanged,
+    /// The device was there already, was different, and has what the row says now.
+    Replaced,
     /// The device was there already and is different: it was left as it is.
     Conflict,
     /// The row cannot be read.
@@ -342,6 +413,9 @@ pub struct BulkCounts {
     pub created: u64,
     /// There already, and the same.
     pub unchanged: u64,
+    /// There already, and changed to what the row says.
+    #[serde(default)]
+    pub replaced: u64,
     /// There already, and different.
     pub conflict: u64,
     /// Not readable.
@@ -354,6 +428,7 @@ impl BulkCounts {
         match result {
             BulkResult::Created => self.created += 1,
             BulkResult::Unchanged => self.unchanged += 1,
+            BulkResult::Replaced => self.replaced += 1,
             BulkResult::Conflict => self.conflict += 1,
             BulkResult::Invalid => self.invalid += 1,
         }
@@ -363,6 +438,7 @@ impl BulkCounts {
     pub fn add(&mut self, other: Self) {
         self.created += other.created;
         self.unchanged += other.unchanged;
+        self.replaced += other.replaced;
         self.conflict += other.conflict;
         self.invalid += other.invalid;
     }

@@ -19,7 +19,8 @@ pub use campaign::{
 };
 pub(crate) use device::check_tags;
 pub use device::{
-    AuthScheme, BulkCounts, BulkLine, BulkResult, BulkRow, DeviceInput, DeviceView, InputError, TagsInput,
+    AuthScheme, BulkCounts, BulkLine, BulkResult, BulkRow, CredentialsInput, DeviceInput, DeviceView,
+    InputError, NotifyAddressInput, TagsInput,
 };
 pub use page::Page;
 pub use problem::{ProblemBody, problem_types};

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::header;
+use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use storage::Device;
@@ -17,6 +17,7 @@ use storage::Device;
 use super::{
     is_same,
     lines::{LINE_OCTETS_MAX, Line, Lines},
+    replace_account,
 };
 use crate::{
     Problem,
@@ -33,6 +34,8 @@ const BATCH_ROWS: usize = 1000;
 pub(crate) struct BulkParams {
     #[serde(default)]
     results: Results,
+    #[serde(default)]
+    existing: Existing,
 }
 
 /// Which rows the answer has a line for.
@@ -46,7 +49,18 @@ enum Results {
     Bad,
 }
 
-/// `POST /v1/devices/bulk?results=all|bad`: one device a line, `application/x-ndjson`.
+/// What becomes of a device that is there already, and different.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Existing {
+    /// It stays as it is, and its row is in conflict.
+    #[default]
+    Keep,
+    /// It gets the credentials of its row, and its tags and address where the row has them.
+    Replace,
+}
+
+/// `POST /v1/devices/bulk?results=all|bad&existing=keep|replace`: one device a line, `application/x-ndjson`.
 ///
 /// Rows are stored by the thousand, each thousand durable before its lines of the answer leave. A bad row is
 /// reported with its line and the rest is kept. The last line counts. Sending the same rows again changes nothing.
@@ -65,6 +79,7 @@ pub(crate) async fn add_bulk(
         line: 0,
         counts: BulkCounts::default(),
         results: params.results,
+        existing: params.existing,
     };
     let answer = stream::unfold(Some(work), |work| async move {
         let (text, work) = work?.step().await;
@@ -80,6 +95,7 @@ struct Work {
     line: u64,
     counts: BulkCounts,
     results: Results,
+    existing: Existing,
 }
 
 /// A row that can be stored.
@@ -157,6 +173,7 @@ impl Work {
         for ((line, device), ordinal) in lines.into_iter().zip(&devices).zip(added) {
             let (result, detail) = match ordinal {
                 Some(_) => (BulkResult::Created, None),
+                None if self.existing == Existing::Replace => (replace(&app, device).await?, None),
                 None => compare(&app, device).await?,
             };
             let id = Some(device.id.as_str().to_owned());
@@ -175,6 +192,21 @@ async fn compare(app: &App, device: &Device) -> Result<(BulkResult, Option<Strin
     }
     let detail = format!("device {} is there already, with other credentials or tags", device.id);
     Ok((BulkResult::Conflict, Some(detail)))
+}
+
+/// Changes a device that is there to what its row says.
+async fn replace(app: &App, row: &Device) -> Result<BulkResult, Problem> {
+    let (_, is_changed) = super::write(app, &row.id, &HeaderMap::new(), |device| {
+        replace_account(&mut device.account, &row.account);
+        if !row.tags.is_empty() {
+            device.tags.clone_from(&row.tags);
+        }
+        if row.notify_address.is_some() {
+            device.notify_address.clone_from(&row.notify_address);
+        }
+    })
+    .await?;
+    Ok(if is_changed { BulkResult::Replaced } else { BulkResult::Unchanged })
 }
 
 /// A row's device; `None` for an empty line; else what is wrong, with the name where it could be read.

@@ -4,14 +4,12 @@ mod bulk;
 mod lines;
 mod tree;
 
-use std::collections::BTreeSet;
-
 use axum::{
     Json,
     extract::{Path, Request, State},
     response::{IntoResponse, Response},
 };
-use dm_protocol::DevId;
+use dm_protocol::{Account, DevId, Nonces};
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -19,7 +17,7 @@ use storage::{Device, Versioned};
 
 use crate::{
     Problem,
-    api::{DeviceInput, DeviceView, Page, TagsInput, check_tags},
+    api::{CredentialsInput, DeviceInput, DeviceView, NotifyAddressInput, Page, TagsInput, check_tags},
     extract::{Paging, Params, check_if_match, cursor, idempotency_key, json_with_etag, read_json},
     state::App,
 };
@@ -116,17 +114,76 @@ pub(crate) async fn put_tags(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let id = parse_id(&id)?;
-    let headers = request.headers().clone();
+    let (id, headers) = (parse_id(&id)?, request.headers().clone());
     let TagsInput { tags } = read_json(request).await?;
     check_tags(&tags)?;
+    change(&app, &id, &headers, |device| device.tags.clone_from(&tags)).await
+}
+
+/// `PUT /v1/devices/{id}/credentials`: new credentials in place of all the old ones.
+///
+/// They count from the device's next session on; one that has proved itself by the old ones goes on to its end.
+pub(crate) async fn put_credentials(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (id, headers) = (parse_id(&id)?, request.headers().clone());
+    let input: CredentialsInput = read_json(request).await?;
+    let account = input.into_account()?;
+    change(&app, &id, &headers, |device| {
+        if replace_account(&mut device.account, &account) {
+            tracing::info!(device_id = %device.id, "replacing credentials");
+        }
+    })
+    .await
+}
+
+/// `PUT /v1/devices/{id}/notify-address`: where the device can be asked to come, or that it cannot.
+pub(crate) async fn put_notify_address(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (id, headers) = (parse_id(&id)?, request.headers().clone());
+    let input: NotifyAddressInput = read_json(request).await?;
+    let address = input.into_address()?;
+    change(&app, &id, &headers, |device| device.notify_address.clone_from(&address)).await
+}
+
+/// Changes what an operator says of a device, and answers the device.
+async fn change(
+    app: &App,
+    id: &DevId,
+    headers: &HeaderMap,
+    edit: impl Fn(&mut Device),
+) -> Result<Response, Problem> {
+    let (Versioned { value, revision }, _) = write(app, id, headers, edit).await?;
+    let etag = [(header::ETAG, format!("\"{}\"", revision.0))];
+    Ok((etag, Json(DeviceView::from(value))).into_response())
+}
+
+/// Changes what an operator says of a device; the device as it is then, and whether it was otherwise. `edit` may run more
+/// than once.
+async fn write(
+    app: &App,
+    id: &DevId,
+    headers: &HeaderMap,
+    edit: impl Fn(&mut Device),
+) -> Result<(Versioned<Device>, bool), Problem> {
+    let services = &app.services;
     let conditional = headers.contains_key(header::IF_MATCH);
     for _ in 0..TRIES_MAX {
-        let stored = load(&app, &id).await?;
-        check_if_match(&headers, &stored.revision.0.to_string())?;
-        match write_tags(&app, stored, &tags).await {
-            Ok(answer) => return Ok(answer),
-            // A session of the device wrote in between; the labels do not depend on what it wrote.
+        let stored = load(app, id).await?;
+        check_if_match(headers, &stored.revision.0.to_string())?;
+        let mut device = stored.value.clone();
+        edit(&mut device);
+        if device == stored.value {
+            return Ok((stored, false));
+        }
+        match services.devices.put(&services.tenant, stored.revision, &device).await {
+            Ok(revision) => return Ok((Versioned { value: device, revision }, true)),
+            // A session of the device wrote in between; what an operator says does not depend on what it wrote.
             Err(error) if error.kind == storage::ErrorKind::Conflict && !conditional => {}
             Err(error) => return Err(error.into()),
         }
@@ -134,15 +191,24 @@ pub(crate) async fn put_tags(
     Err(Problem::unavailable(format!("device {id} is being written to all the time"), 1))
 }
 
-async fn write_tags(
-    app: &App,
-    stored: Versioned<Device>,
-    tags: &BTreeSet<String>,
-) -> Result<Response, storage::StoreError> {
-    let device = Device { tags: tags.clone(), ..stored.value };
-    let revision = app.services.devices.put(&app.services.tenant, stored.revision, &device).await?;
-    let etag = [(header::ETAG, format!("\"{}\"", revision.0))];
-    Ok((etag, Json(DeviceView::from(device))).into_response())
+/// Other credentials in place of all that there are. Nonces that are not named stay: the device knows them, and none of them is
+/// ever taken twice. For that, credentials that are the same change nothing, whatever nonces come with them. Says whether they are
+/// others.
+fn replace_account(stored: &mut Account, given: &Account) -> bool {
+    if has_same_credentials(stored, given) {
+        return false;
+    }
+    let before = std::mem::take(&mut stored.nonces);
+    let Nonces { client, server, .. } = given.nonces.clone();
+    *stored = Account {
+        nonces: Nonces {
+            client: client.or(before.client),
+            client_previous: before.client_previous,
+            server: server.or(before.server),
+        },
+        ..given.clone()
+    };
+    true
 }
 
 /// A device's name from a path or a cursor.
@@ -158,18 +224,23 @@ pub(crate) async fn load(app: &App, id: &DevId) -> Result<Versioned<Device>, Pro
     }
 }
 
-/// Whether adding `wanted` again changes nothing. Nonces move with every session, so they do not count.
+/// Whether adding `wanted` again changes nothing.
 fn is_same(stored: &Device, wanted: &Device) -> bool {
-    stored.account.client == wanted.account.client
-        && match (&stored.account.server, &wanted.account.server) {
+    has_same_credentials(&stored.account, &wanted.account)
+        && stored.tags == wanted.tags
+        && stored.notify_address == wanted.notify_address
+}
+
+/// Nonces move with every session, and the server's scheme with what the device asks for, so they do not count.
+fn has_same_credentials(stored: &Account, wanted: &Account) -> bool {
+    stored.client == wanted.client
+        && match (&stored.server, &wanted.server) {
             (None, None) => true,
             (Some(stored), Some(wanted)) => {
                 stored.server_id == wanted.server_id && stored.password == wanted.password
             }
             _ => false,
         }
-        && stored.tags == wanted.tags
-        && stored.notify_address == wanted.notify_address
 }
 
 /// A path segment of any text (RFC 3986, 2.1).

@@ -225,7 +225,7 @@ pub(super) fn import(client: &Client, folder: &Path, fleet: &Fleet) -> Result<f6
     let file = File::open(&path)?;
     let name = path.display().to_string();
     let mut first_bad = None;
-    let summary = device::import_from(client, &name, None, file, &mut |bad| {
+    let summary = device::import_from(client, &name, device::How::default(), file, &mut |bad| {
         first_bad.get_or_insert_with(|| format!("line {}: {}", bad.line, bad.detail));
     })?;
     if let Some(bad) = first_bad {

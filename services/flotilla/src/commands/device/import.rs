@@ -34,6 +34,9 @@ pub(super) struct ImportArgs {
     /// Exit with 0 although rows were bad
     #[arg(long)]
     lenient: bool,
+    /// Give devices that are there already the credentials of their rows, and their tags and address where the row has them
+    #[arg(long)]
+    replace: bool,
 }
 
 /// How an import ended.
@@ -52,14 +55,15 @@ pub(super) fn import(client: &Client, format: Format, args: &ImportArgs) -> Resu
     let mut report = |bad: &BadRow| {
         bar.suspend(|| eprintln!("{name}:{}: {}", bad.line, output::printable(bad.detail.clone())));
     };
+    let how = How { format: args.format, replace: args.replace };
     let result = if name == "-" {
-        import_from(client, &name, args.format, bar.wrap_read(io::stdin().lock()), &mut report)
+        import_from(client, &name, how, bar.wrap_read(io::stdin().lock()), &mut report)
     } else {
         let file = File::open(&args.file).map_err(|error| Failure::error(format!("{name}: {error}")))?;
         if let Ok(metadata) = file.metadata() {
             bar.set_length(metadata.len());
         }
-        import_from(client, &name, args.format, bar.wrap_read(file), &mut report)
+        import_from(client, &name, how, bar.wrap_read(file), &mut report)
     };
     bar.finish_and_clear();
     let summary = result?;
@@ -67,11 +71,20 @@ pub(super) fn import(client: &Client, format: Format, args: &ImportArgs) -> Resu
     Ok(if summary.counts.bad() > 0 && !args.lenient { Exit::Error } else { Exit::Ok })
 }
 
+/// How to read a roster, and what to do with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    /// What it is written in, where that is not to be guessed.
+    pub(crate) format: Option<RosterFormat>,
+    /// Devices that are there get what their rows say.
+    pub(crate) replace: bool,
+}
+
 /// Sends a roster's rows in blocks; bad rows go to `report`, in the order of their lines within a block.
 pub(crate) fn import_from(
     client: &Client,
     name: &str,
-    format: Option<RosterFormat>,
+    How { format, replace }: How,
     reader: impl Read,
     report: &mut dyn FnMut(&BadRow),
 ) -> Result<Summary, Failure> {
@@ -90,10 +103,10 @@ pub(crate) fn import_from(
             Err(bad) => block.bad.push(bad),
         }
         if block.is_full() {
-            summary.counts.add(block.send(client, report)?);
+            summary.counts.add(block.send(client, replace, report)?);
         }
     }
-    summary.counts.add(block.send(client, report)?);
+    summary.counts.add(block.send(client, replace, report)?);
     Ok(summary)
 }
 
@@ -119,12 +132,17 @@ impl Block {
     }
 
     /// Sends what there is and begins anew.
-    fn send(&mut self, client: &Client, report: &mut dyn FnMut(&BadRow)) -> Result<BulkCounts, Failure> {
+    fn send(
+        &mut self,
+        client: &Client,
+        replace: bool,
+        report: &mut dyn FnMut(&BadRow),
+    ) -> Result<BulkCounts, Failure> {
         let Self { lines, body, mut bad } = std::mem::take(self);
         let mut counts = BulkCounts { invalid: bad.len() as u64, ..BulkCounts::default() };
         let mut outcome = Ok(());
         if let Some(first) = lines.first() {
-            let answer = post(client, &body);
+            let answer = post(client, replace, &body);
             let taken = answer.and_then(|answer| read_answer(&answer, &lines, &mut bad));
             match taken {
                 Ok(stored) => counts.add(stored),
@@ -141,16 +159,20 @@ impl Block {
 }
 
 /// Sending rows again changes nothing, so a broken connection is tried again.
-fn post(client: &Client, body: &[u8]) -> Result<String, Failure> {
+fn post(client: &Client, replace: bool, body: &[u8]) -> Result<String, Failure> {
+    let path = match replace {
+        true => "/v1/devices/bulk?results=bad&existing=replace",
+        false => "/v1/devices/bulk?results=bad",
+    };
     let mut pause = Duration::from_millis(500);
     for _ in 0..3 {
-        match client.post_for_text("/v1/devices/bulk?results=bad", "application/x-ndjson", body) {
+        match client.post_for_text(path, "application/x-ndjson", body) {
             Err(failure) if failure.is_transient() => std::thread::sleep(pause),
             done => return done,
         }
         pause *= 3;
     }
-    client.post_for_text("/v1/devices/bulk?results=bad", "application/x-ndjson", body)
+    client.post_for_text(path, "application/x-ndjson", body)
 }
 
 /// Takes the bad rows out of an answer, by the file's own lines, and its counts.
@@ -177,9 +199,11 @@ fn print_summary(format: Format, summary: Summary, took: Duration) -> Result<(),
     if format == Format::Json {
         return output::print_json(&summary);
     }
-    let BulkCounts { created, unchanged, conflict, invalid } = summary.counts;
+    let BulkCounts { created, unchanged, replaced, conflict, invalid } = summary.counts;
     let mut text = format!("{} rows: {} added", grouped(summary.rows), grouped(created));
-    for (count, word) in [(unchanged, "unchanged"), (conflict, "in conflict"), (invalid, "not valid")] {
+    let others =
+        [(replaced, "replaced"), (unchanged, "unchanged"), (conflict, "in conflict"), (invalid, "not valid")];
+    for (count, word) in others {
         if count > 0 {
             text.push_str(&format!(", {} {word}", grouped(count)));
         }

@@ -1,6 +1,7 @@
 //! `flotilla device`
 
 mod add;
+mod credentials;
 mod import;
 mod show;
 
@@ -12,7 +13,7 @@ use crate::{
     output::Format,
 };
 
-pub(crate) use import::import_from;
+pub(crate) use import::{How, import_from};
 
 #[derive(Args, Debug)]
 pub(crate) struct DeviceArgs {
@@ -48,8 +49,12 @@ A bad row is reported on standard error with its line, and the rest is kept. Imp
 changes nothing: rows that are there already count as unchanged. Exits with 1 if any row was bad,
 unless --lenient.
 
+With --replace, rows of devices that are there with other credentials change these; without it, they
+are bad.
+
 Examples:
   flotilla device import roster.csv
+  flotilla device import --replace new-passwords.csv
   zcat roster.ndjson.gz | flotilla device import -")]
     Import(import::ImportArgs),
     /// List devices in the order of their names
@@ -97,6 +102,33 @@ Examples:
         /// All its tags from now on; none takes them away
         tags: Vec<String>,
     },
+    /// Give a device other credentials in place of all that it has
+    #[command(after_help = "\
+They count from the device's next session on; one that has proved itself by the old ones goes on to
+its end. Without --server-id the server no longer proves itself to the device. A nonce that is not
+given stays, and a device that has another one is challenged. Credentials that it has already change
+nothing, so the command can be repeated. For many devices: `flotilla device import --replace`.
+
+Examples:
+  flotilla device credentials IMEI:490154203237518 --user alice --password-file secret.txt
+  openssl rand -hex 32 | flotilla device credentials IMEI:490154203237518 --user stolen --password-file -")]
+    Credentials {
+        /// Its name
+        id: String,
+        #[command(flatten)]
+        credentials: credentials::CredentialArgs,
+    },
+    /// Say where a device can be asked to come
+    #[command(after_help = "\
+Examples:
+  flotilla device address IMEI:490154203237518 sms:+15550100
+  flotilla device address IMEI:490154203237518")]
+    Address {
+        /// Its name
+        id: String,
+        /// `udp://host:port`, `wap://host:port`, or `scheme:address` of a gateway; none: it comes by itself only
+        address: Option<String>,
+    },
 }
 
 pub(crate) fn run(args: DeviceArgs) -> Result<Exit, Failure> {
@@ -110,5 +142,9 @@ pub(crate) fn run(args: DeviceArgs) -> Result<Exit, Failure> {
         DeviceCommand::History { id, limit } => show::history(&client, args.output, &id, limit),
         DeviceCommand::Explain { id } => show::explain(&client, args.output, &id),
         DeviceCommand::Tag { id, tags } => show::tag(&client, args.output, &id, tags),
+        DeviceCommand::Credentials { id, credentials } => {
+            credentials::replace(&client, args.output, &id, credentials)
+        }
+        DeviceCommand::Address { id, address } => show::address(&client, args.output, &id, address),
     }
 }

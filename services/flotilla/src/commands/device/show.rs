@@ -1,4 +1,4 @@
-//! `flotilla device list|show|tree|history|tag`
+//! `flotilla device list|show|tree|history|tag|address`
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,8 @@ use std::{
 };
 
 use admin_service::api::{
-    ChangeView, DeviceView, DiffView, EventView, ExplainView, HistoryView, NodeView, TagsInput, TreeView,
+    ChangeView, DeviceView, DiffView, EventView, ExplainView, HistoryView, NodeView, NotifyAddressInput,
+    TagsInput, TreeView,
 };
 use clap::Args;
 
@@ -297,6 +298,18 @@ pub(super) fn explain(client: &Client, format: Format, id: &str) -> Result<Exit,
 pub(super) fn tag(client: &Client, format: Format, id: &str, tags: Vec<String>) -> Result<Exit, Failure> {
     let input = TagsInput { tags: tags.into_iter().collect::<BTreeSet<_>>() };
     let device: DeviceView = client.put(&format!("/v1/devices/{}/tags", escape(id)), &input)?;
+    print_device(format, &device)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn address(
+    client: &Client,
+    format: Format,
+    id: &str,
+    address: Option<String>,
+) -> Result<Exit, Failure> {
+    let input = NotifyAddressInput { notify_address: address };
+    let device: DeviceView = client.put(&format!("/v1/devices/{}/notify-address", escape(id)), &input)?;
     print_device(format, &device)?;
     Ok(Exit::Ok)
 }
