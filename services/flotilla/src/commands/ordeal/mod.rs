@@ -209,14 +209,15 @@ impl Ordeal<'_> {
         let (upstream, advertised) = self.args.kafka_link;
         let kafka = Proxy::start(advertised, vec![upstream]).await?;
 
-        let devices = process::free_address()?;
-        let devices_url = format!("http://{devices}/dm");
+        // Before there is anybody behind it: every process is told the address.
+        let devices = Proxy::start(local(0), Vec::new()).await?;
+        let devices_url = format!("http://{}/dm", devices.address());
         let variable = |key: &str, value: String| (format!("FLOTILLA__{key}"), value);
         let environment = vec![
             variable("REDIS__NODES", format!("['redis://{}']", redis.address())),
             variable("SCYLLA__CONTACT_POINTS", format!("['{}']", scylla.address())),
             variable("KAFKA__BOOTSTRAP", kafka.address().to_string()),
-            variable("SESSION__PUBLIC_URL", format!("http://{devices}")),
+            variable("SESSION__PUBLIC_URL", format!("http://{}", devices.address())),
             variable("STORAGE__DATA", process::token_folder(self.folder).display().to_string()),
         ];
         let program = self.args.from.as_deref().unwrap_or(own_program).to_owned();
@@ -232,7 +233,7 @@ impl Ordeal<'_> {
             process.await_ready()?;
         }
         let fronts = processes.iter().filter(|process| process.name.starts_with("session"));
-        let devices = Proxy::start(devices, fronts.map(|process| process.address).collect()).await?;
+        devices.set_upstreams(fronts.map(|process| process.address).collect());
         eprintln!("{} processes, devices at {devices_url}", processes.len());
         Ok((common, Links { devices, redis, kafka, scylla }, processes, devices_url))
     }
