@@ -1,6 +1,6 @@
 //! `flotilla device add`
 
-use admin_service::api::{CredentialsInput, DeviceInput, DeviceView};
+use admin_service::api::{DeviceInput, DeviceView};
 use clap::Args;
 
 use super::{credentials::CredentialArgs, show::print_device};
@@ -26,26 +26,17 @@ pub(super) struct AddArgs {
 }
 
 pub(super) fn add(client: &Client, format: Format, args: AddArgs) -> Result<Exit, Failure> {
-    let CredentialsInput {
-        auth,
-        user,
-        password,
-        server_id,
-        server_password,
-        server_auth,
-        client_nonce,
-        server_nonce,
-    } = args.credentials.read()?;
+    let credentials = args.credentials.read()?;
     let input = DeviceInput {
         id: args.id,
-        auth,
-        user,
-        password,
-        server_id,
-        server_password,
-        server_auth,
-        client_nonce,
-        server_nonce,
+        auth: credentials.auth,
+        user: credentials.user,
+        password: credentials.password,
+        server_id: credentials.server_id,
+        server_password: credentials.server_password,
+        server_auth: credentials.server_auth,
+        client_nonce: credentials.client_nonce,
+        server_nonce: credentials.server_nonce,
         notify_address: args.notify_address,
         tags: args.tags.into_iter().collect(),
     };
