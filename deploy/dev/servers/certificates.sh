@@ -12,7 +12,7 @@ certificates=$state/certificates
 secured_user=flotilla
 secured_password=a-password-of-the-development-servers
 
-new_key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1" 2>/dev/null; }
+new_key() { quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
 
 # authority NAME: a key and a certificate that may sign others.
 authority() {
@@ -29,8 +29,8 @@ signed() {
     if [ -n "${6:-}" ]; then echo "subjectAltName=$6"; fi
   } >extensions
   openssl req -new -key "$2" -subj "$3" -out request
-  openssl x509 -req -in request -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 8)" -days "$4" \
-    -extfile extensions -out "$1" 2>/dev/null
+  quietly openssl x509 -req -in request -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 8)" -days "$4" \
+    -extfile extensions -out "$1"
   rm extensions request
 }
 

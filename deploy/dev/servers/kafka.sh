@@ -47,8 +47,9 @@ kafka_start() {
   for user in "$secured_user" stranger; do users+=(--add-scram "SCRAM-SHA-512=[name=$user,password=$secured_password]"); done
   kafka_configuration >"$home/server.properties"
   if [ ! -e "$home/data/meta.properties" ]; then
-    java -cp "$home/jars/*" kafka.tools.StorageTool format --ignore-formatted --config "$home/server.properties" \
-      --cluster-id "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" "${users[@]}" >>"$home/log" 2>&1
+    # An id may begin with a dash, so it stands behind an equals sign.
+    quietly java -cp "$home/jars/*" kafka.tools.StorageTool format --ignore-formatted --config "$home/server.properties" \
+      --cluster-id="$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)" "${users[@]}"
     touch "$home/data/users"
   fi
   spawn kafka java -Xms256m -Xmx512m -XX:+UseSerialGC -cp "$home/jars/*" kafka.Kafka "$home/server.properties"

@@ -11,9 +11,19 @@ state=${FLOTILLA_DEV_DIR:-$repository/target/dev}
 first_port=${FLOTILLA_DEV_PORT:-26000}
 address_file=$state/servers.env
 
+# A command that ends a script says where, so that none ends in silence.
+set -E
+trap 'echo "${BASH_SOURCE[0]}, line $LINENO: ended with $?: $BASH_COMMAND" >&2' ERR
+
 fail() {
   echo "$*" >&2
   exit 1
+}
+
+# quietly COMMAND...: what it prints is seen only where it fails, on the side of the errors.
+quietly() {
+  local said
+  said=$("$@" 2>&1) || fail "$1 failed: $said"
 }
 
 is_server() {
