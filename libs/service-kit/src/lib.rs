@@ -5,6 +5,7 @@ pub mod client;
 pub mod files;
 pub mod health;
 pub mod http;
+pub mod loopback;
 pub mod metrics;
 pub mod refusal;
 pub mod settings;

@@ -7,13 +7,14 @@
 mod common;
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use common::{Topics, settings};
+use service_kit::loopback::free_address;
 use storage_cluster::topics::{Consumer as _, Outgoing, Polled, Publisher as _, Topic};
 
 /// A broker in a folder of its own; killed when it goes out of scope.
@@ -26,7 +27,7 @@ struct Broker {
 
 impl Broker {
     fn new(lib: String) -> Self {
-        let (port, controller) = (free_port(), free_port());
+        let (port, controller) = (free_address().unwrap().port(), free_address().unwrap().port());
         let folder = tempfile::tempdir().unwrap();
         let broker = Self { lib, folder, port, process: None };
         let data = broker.folder.path().join("data");
@@ -81,10 +82,6 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,12 +14,13 @@ mod threats;
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     time::{Duration, Instant},
 };
 
 use common::{Server, client, flotilla, stderr, stdout};
+use service_kit::loopback::free_address;
 
 #[test]
 fn what_was_added_is_there_after_a_restart() {
@@ -392,11 +393,6 @@ fn keys_that_everyone_can_read_are_warned_of() {
     assert_eq!((warnings(0o644), warnings(0o640), warnings(0o600)), (1, 0, 0));
 }
 
-/// A port that nobody has, most likely.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// The status and text of an answer, whatever the status is.
 fn ask(request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> (u16, String) {
     let mut answer = request.config().http_status_as_error(false).build().call().unwrap();
@@ -415,7 +411,7 @@ fn await_that(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn probes_and_metrics_are_answered_until_the_last_request_is_done() {
     let folder = tempfile::tempdir().unwrap();
-    let health = free_address();
+    let health = free_address().unwrap();
     let listen = health.to_string();
     let server = Server::start_with(folder.path(), &[("FLOTILLA__HEALTH__LISTEN", &listen)]);
     let ready = format!("http://{health}/health/readyz");
@@ -458,7 +454,7 @@ fn the_log_level_changes_while_the_server_runs() {
     let configure =
         |level: &str| std::fs::write(&config, format!("[telemetry]\nlevel = \"{level}\"\n")).unwrap();
     configure("info");
-    let health = free_address();
+    let health = free_address().unwrap();
     let (listen, config_path) = (health.to_string(), config.to_str().unwrap());
     let environment = [("FLOTILLA__HEALTH__LISTEN", listen.as_str()), ("FLOTILLA_CONFIG", config_path)];
     let server = Server::start_logging(&data, &environment, File::create(&log).unwrap());
@@ -526,8 +522,11 @@ fn a_receiver_of_traces_that_is_away_holds_nobody_up() {
     }
 
     let folder = tempfile::tempdir().unwrap();
-    let (data, log, nobody) =
-        (folder.path().join("data"), folder.path().join("log"), format!("http://{}", free_address()));
+    let (data, log, nobody) = (
+        folder.path().join("data"),
+        folder.path().join("log"),
+        format!("http://{}", free_address().unwrap()),
+    );
     let environment =
         [("FLOTILLA__TELEMETRY__OTLP_ENDPOINT", nobody.as_str()), ("FLOTILLA__SESSION__ENROL", "open")];
     let server = Server::start_logging(&data, &environment, File::create(&log).unwrap());

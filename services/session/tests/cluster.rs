@@ -16,6 +16,7 @@ use std::{
 };
 
 use dm_protocol::{DevId, Scheme};
+use service_kit::loopback::free_address;
 use session_service::Stores;
 use storage::{DeviceStore, Embedded, KeyRing, Revision, TenantId, seal::KeyId};
 use storage_cluster::devices::CachedDevices;
@@ -48,7 +49,7 @@ impl Drop for Server {
 impl Server {
     async fn start() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_address().unwrap().port();
         let started = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
             .arg(dir.path())
@@ -59,8 +60,12 @@ impl Server {
             eprintln!("skipped: there is no redis-server");
             return None;
         };
-        let server = Self { child, port, _dir: dir };
+        let mut server = Self { child, port, _dir: dir };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+            assert!(
+                server.child.try_wait().unwrap().is_none(),
+                "expected redis-server to go on, it has ended"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Some(server)

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service_kit::loopback::free_address;
+
 /// One `redis-server`, killed when it is dropped.
 pub struct Server {
     child: Child,
@@ -29,14 +31,11 @@ pub fn has_redis_server() -> bool {
     found
 }
 
-/// A port that was free a moment ago, below those that a cluster adds 10,000 to.
+/// A port that is free, as is the one 10,000 above it, on which nodes of a cluster speak with each other.
 pub fn free_port() -> u16 {
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port = 20_000 + port % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok()
-            && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok()
-        {
+        let port = free_address().unwrap().port();
+        if TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
             return port;
         }
     }

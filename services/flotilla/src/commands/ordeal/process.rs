@@ -5,12 +5,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use service_kit::settings::Role;
+use service_kit::{loopback::free_address, settings::Role};
 
 /// How long a process may take until it is ready, and how often it is asked.
 const READY: (Duration, Duration) = (Duration::from_secs(90), Duration::from_millis(100));
@@ -156,24 +155,6 @@ fn spawn(
         .with_context(|| format!("could not start {name} of {}", common.program.display()))?;
     let stdin = child.stdin.take();
     Ok((child, stdin))
-}
-
-/// An address that nobody listens on now. It is kept over restarts, so it cannot be left to the process to choose; and it is
-/// none of those that systems give to outgoing connections, as one of these could have it when its process comes back.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 8_000;
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    // Two ordeals at a time begin at different ones.
-    let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).unwrap_or_default();
-    for _ in 0..COUNT {
-        let port = FIRST + begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if std::net::TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no port from {FIRST} to {} is free", FIRST + COUNT - 1)
 }
 
 /// Where the cluster's secrets and the operator's token are.
