@@ -207,15 +207,21 @@ def main():
         )
         created = json.loads(run("campaign", "create", "-f", str(definition), "--start", "-o", "json"))
     campaign = created["id"]
-    # Until its job can be seen: a visit before that has nothing to do.
+    # Until its job can be seen: a visit before that has nothing to do, and ends with its first message.
     for number in range(100):
         session = f"{run_id}{number}b"
         went = device.visit(session)
-        if device.name in run("campaign", "devices", campaign, "--state", "ended", "-o", "json"):
+        if len(went) > 1:
             break
         time.sleep(0.3)
     else:
         sys.exit("traces: the job never came")
+    for _ in range(100):
+        if device.name in run("campaign", "devices", campaign, "--state", "ended", "-o", "json"):
+            break
+        time.sleep(0.3)
+    else:
+        sys.exit("traces: the campaign never heard of the job's end")
 
     late = None
     for _ in range(150):
