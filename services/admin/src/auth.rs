@@ -69,7 +69,8 @@ impl Token {
         Ok(Self::new(token.to_owned()))
     }
 
-    /// Reads the token of a file, or makes both: 256 random bits, in a file that only its owner may read.
+    /// Reads the token of a file, or makes both: 256 random bits behind the word `flotilla_`, in a file that only its owner may read. The
+    /// word lets whoever finds the token somewhere see what it opens, and keeps a first `-` from being taken for a flag.
     ///
     /// # Errors
     ///
@@ -81,7 +82,9 @@ impl Token {
         }
         let mut octets = Zeroizing::new([0; 32]);
         getrandom::fill(octets.as_mut_slice()).map_err(|error| TokenError::Random(error.to_string()))?;
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(octets.as_slice()));
+        let mut text = Zeroizing::new(String::with_capacity(64));
+        text.push_str("flotilla_");
+        URL_SAFE_NO_PAD.encode_string(octets.as_slice(), &mut text);
         write_private(path, &text).map_err(|source| TokenError::File {
             operation: "make",
             path: path.to_owned(),
@@ -153,7 +156,8 @@ mod tests {
         let made = Token::read_or_make(&path).unwrap();
         let read = Token::read_or_make(&path).unwrap();
         assert!(made.matches(&read.reveal()));
-        assert_eq!(made.reveal().len(), 43, "256 bits in base64");
+        let secret = made.reveal().strip_prefix("flotilla_").map(str::len);
+        assert_eq!(secret, Some(43), "256 bits in base64");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
