@@ -16,6 +16,16 @@ struct Running {
     shutdown: Shutdown,
     metrics: ListenerMetrics,
     task: JoinHandle<()>,
+    /// How many requests have come to the handler.
+    served: Arc<AtomicUsize>,
+}
+
+impl Running {
+    async fn await_served(&self, requests: usize) {
+        while self.served.load(Ordering::SeqCst) < requests {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 async fn start(limits: Limits, delay: Duration) -> Running {
@@ -25,8 +35,9 @@ async fn start(limits: Limits, delay: Duration) -> Running {
     let metrics = SessionMetrics::new(&Metrics::new("test")).listener;
     let server = Server { listener, tls: None, limits, metrics: metrics.clone(), shutdown: shutdown.clone() };
     let served = Arc::new(AtomicUsize::new(0));
+    let counted = served.clone();
     let task = tokio::spawn(server.run(move |request: Request<Incoming>, _peer| {
-        let turn = served.fetch_add(1, Ordering::SeqCst) + 1;
+        let turn = counted.fetch_add(1, Ordering::SeqCst) + 1;
         async move {
             let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
             tokio::time::sleep(delay).await;
@@ -34,14 +45,14 @@ async fn start(limits: Limits, delay: Duration) -> Running {
             Response::new(Full::new(Bytes::from(format!("turn {turn}, {octets} octets"))))
         }
     }));
-    Running { address, shutdown, metrics, task }
+    Running { address, shutdown, metrics, task, served }
 }
 
 fn limits() -> Limits {
     Limits {
         connections_max: 4,
-        header_timeout: Duration::from_millis(200),
-        idle_timeout: Duration::from_millis(600),
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_millis(1500),
         retry_after: Duration::from_secs(20),
         send_rate_min: 0,
         http2: true,
@@ -105,7 +116,7 @@ async fn cuts_off_dripping_headers_and_idle_connections_but_not_live_ones() {
             if dripping.write_all(&[*octet]).await.is_err() {
                 return true;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         read_to_end(&mut dripping).await.is_empty()
     };
@@ -114,11 +125,11 @@ async fn cuts_off_dripping_headers_and_idle_connections_but_not_live_ones() {
             live.write_all(HELLO).await.unwrap();
             let answer = read_some(&mut live).await;
             assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };
     let (was_cut, (), rest) = tokio::join!(drip, keep_talking, read_to_end(&mut idle));
-    assert!(was_cut, "a header that takes 1.3 s was read, with a time-out of 0.2 s");
+    assert!(was_cut, "a header that takes 2.7 s was read, with a time-out of 1 s");
     assert_eq!(rest, "");
 }
 
@@ -128,7 +139,7 @@ async fn drains_the_request_in_hand_and_takes_no_other() {
     let mut busy = TcpStream::connect(running.address).await.unwrap();
     let mut quiet = TcpStream::connect(running.address).await.unwrap();
     busy.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.await_served(1).await;
     running.shutdown.begin();
     let answer = read_to_end(&mut busy).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("turn 1, 3 octets"), "{answer}");
@@ -142,7 +153,7 @@ async fn the_cut_ends_what_will_not_end() {
     let running = start(limits(), Duration::from_secs(60)).await;
     let mut busy = TcpStream::connect(running.address).await.unwrap();
     busy.write_all(HELLO).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.await_served(1).await;
     running.shutdown.begin();
     running.shutdown.cut();
     tokio::time::timeout(Duration::from_secs(2), running.task).await.expect("the loop ends").unwrap();

@@ -29,11 +29,12 @@ async fn assert_serves(server: &Server, during: &str) {
     asked.await.unwrap_or_else(|_| panic!("no answer during {during}")).expect(StatusCode::OK);
 }
 
-/// Sends octets, and reads until the server closes the connection, or for `wait`; says too whether it closed.
+/// Sends octets, and reads until the server closes the connection, or for `wait` after the first of it; says too whether it closed.
 async fn send(server: &Server, octets: &[u8], wait: Duration) -> (String, bool) {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let _ = stream.write_all(octets).await;
     let mut answer = Vec::new();
+    let _ = tokio::time::timeout(SOON, stream.readable()).await;
     let closed = tokio::time::timeout(wait, stream.read_to_end(&mut answer)).await.is_ok();
     (String::from_utf8_lossy(&answer).into_owned(), closed)
 }

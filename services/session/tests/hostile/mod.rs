@@ -45,11 +45,12 @@ async fn assert_serves(front: &Front, during: &str) {
     assert!(began.elapsed() < SOON, "{:?} during {during}", began.elapsed());
 }
 
-/// Sends octets and reads all that comes until the server closes the connection, or for `wait` at most.
+/// Sends octets and reads all that comes until the server closes the connection, or for `wait` after the first of it.
 async fn send(address: SocketAddr, octets: &[u8], wait: Duration) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // What was refused is not always read to its end.
     let _ = stream.write_all(octets).await;
+    let _ = tokio::time::timeout(SOON, stream.readable()).await;
     read_for(&mut stream, wait).await
 }
 
