@@ -171,10 +171,9 @@ impl Disruptor {
                 process.start_again(&self.common)
             }
             Disruption::Freeze(role, number, period) => {
-                let process = find(&mut self.processes, role, number)?;
-                process.freeze()?;
+                let frozen = find(&mut self.processes, role, number)?.freeze()?;
                 std::thread::sleep(period);
-                process.thaw()
+                frozen.thaw()
             }
             Disruption::Weather(link, weather, period) => {
                 let link = match link {
@@ -237,7 +236,7 @@ impl Disruptor {
             if is_on(&process) { lost.push(process) } else { left.push(process) }
         }
         self.processes = left;
-        lost.iter().try_for_each(Process::freeze)?;
+        let frozen = lost.iter().map(Process::freeze).collect::<anyhow::Result<Vec<_>>>()?;
         std::thread::sleep(NODE_NOTICED);
         self.links.devices.set_upstreams(self.fronts().collect());
         for old in &lost {
@@ -246,6 +245,9 @@ impl Disruptor {
             self.processes.push(new);
         }
         self.links.devices.set_upstreams(self.fronts().collect());
+        // They end as they are, and never go on.
+        drop(lost);
+        drop(frozen);
         Ok(())
     }
 

@@ -82,14 +82,17 @@ impl Process {
         Ok(())
     }
 
-    /// Stops it in the middle of whatever it does: it keeps all it has, and no time passes for it.
-    pub(super) fn freeze(&self) -> anyhow::Result<()> {
-        self.signal("STOP")
-    }
-
-    /// Lets it go on as if nothing had happened.
-    pub(super) fn thaw(&self) -> anyhow::Result<()> {
-        self.signal("CONT")
+    /// Stops it in the middle of whatever it does: it keeps all it has, and no time passes for it, until it is [thawed](Frozen::thaw).
+    pub(super) fn freeze(&self) -> anyhow::Result<Frozen> {
+        const CONTINUE: &str = r#"trap '' HUP INT TERM; read -r _; kill -CONT "$0""#;
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", CONTINUE, &self.child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null());
+        let frozen = Frozen(shell.spawn().context("could not run sh")?);
+        self.signal("STOP")?;
+        Ok(frozen)
     }
 
     fn signal(&self, signal: &str) -> anyhow::Result<()> {
@@ -123,6 +126,26 @@ impl Drop for Process {
         // It has ended already after `end`. A frozen one dies all the same.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// That a process is frozen: a shell lets it go on as soon as our end of its standard input is closed, so also when we are killed. The process can then
+/// see that its own has ended.
+pub(super) struct Frozen(Child);
+
+impl Frozen {
+    /// Lets it go on as if nothing had happened.
+    pub(super) fn thaw(mut self) -> anyhow::Result<()> {
+        // The pipe is closed first.
+        let status = self.0.wait().context("could not wait for sh")?;
+        anyhow::ensure!(status.success(), "could not send SIGCONT");
+        Ok(())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
     }
 }
 
