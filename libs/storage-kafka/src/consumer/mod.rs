@@ -353,10 +353,14 @@ impl Consumer for KafkaConsumer {
 
     async fn leave(mut self: Box<Self>) {
         let Some(base) = self.end() else { return };
-        // The library closes a group's member where it is dropped, and blocks.
-        if let Err(error) = spawn_blocking(move || drop(base)).await {
-            tracing::warn!(%error, "kafka consumer did not leave its group");
-        }
+        // The library closes a group's member where it is dropped, and blocks until the group's coordinator knows.
+        let patience = self.kafka.settings().request_timeout.value();
+        let reason = match tokio::time::timeout(patience, spawn_blocking(move || drop(base))).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", patience.as_secs()),
+        };
+        tracing::warn!(reason, "kafka consumer did not leave its group");
     }
 }
 

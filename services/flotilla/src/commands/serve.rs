@@ -41,6 +41,9 @@ use crate::{
 /// Where a process without the role `admin` answers probes, where the settings say nothing.
 pub(crate) const HEALTH_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
 
+/// Within the seconds that supervisors leave after the drain's deadline.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(3);
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// The data directory; made when it is not there [default: flotilla-data]
@@ -77,12 +80,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     if args.until_stdin_ends {
         end_with_stdin(shutdown.clone());
     }
+    run_to_end(serve(settings, args, shutdown))??;
+    Ok(Exit::Ok)
+}
+
+/// Runs `work` to its end. Calls that it left on threads of their own are waited for no longer than [`LEFT_TIMEOUT`]: one of them may wait for ever for a server that is
+/// gone, as a commit of offsets does, and what counts is durable without them.
+fn run_to_end<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(serve(settings, args, shutdown))?;
-    Ok(Exit::Ok)
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LEFT_TIMEOUT);
+    Ok(done)
 }
 
 /// File, then environment, then flags.
@@ -492,4 +503,24 @@ async fn keep_token_fresh(
 
 async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("could not listen on {address} ({key})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_never_comes_back_does_not_hold_up_the_end() {
+        let (answer, server) = mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let call = move || begin.send(()).map(|()| server.recv_timeout(Duration::from_secs(60)));
+        run_to_end(async {
+            drop(tokio::task::spawn_blocking(call));
+            begun.await.unwrap();
+        })
+        .unwrap();
+        assert!(answer.send(()).is_ok(), "the end waited until the call gave up");
+    }
 }
