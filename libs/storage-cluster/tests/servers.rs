@@ -96,13 +96,13 @@ impl Cluster {
         let mut ended = 0;
         // One leaves in good order, comes back, and then the owner of that moment dies.
         ended = self.until(all / 4, ended).await;
-        let owner = self.owner();
+        let owner = self.owner().await;
         let (left, stores) = (self.take(owner), self.stores());
         tokio::join!(left.stop(), visit_all(&stores));
         ended = self.until(all / 2, ended).await;
         self.places[owner] = Some(servers.process());
         ended = self.until(all / 4 * 3, ended).await;
-        let owner = self.owner();
+        let owner = self.owner().await;
         let (died, stores) = (self.take(owner), self.stores());
         tokio::join!(async { died.kill() }, visit_all(&stores));
         ended = self.until(all - 1, ended).await;
@@ -131,9 +131,19 @@ impl Cluster {
         self.places[at].take().unwrap()
     }
 
-    /// Who holds a claim as far as it knows.
-    fn owner(&self) -> usize {
-        (0..2).find(|&at| self.owners[at].epoch.is_some() && self.places[at].is_some()).unwrap()
+    /// Who holds a claim as far as it knows; for moments nobody may.
+    async fn owner(&mut self) -> usize {
+        loop {
+            if let Some(owner) =
+                (0..2).find(|&at| self.owners[at].epoch.is_some() && self.places[at].is_some())
+            {
+                return owner;
+            }
+            for at in 0..2 {
+                self.own(at).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// One step of a process that should own the campaign: answers how many attempts have ended by the ledger.
